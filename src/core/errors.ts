@@ -1,0 +1,165 @@
+/**
+ * The one error type, and the catalogue of what can go wrong: for each code what to do with it and what to tell the
+ * operator. Library errors are wrapped once, in the adapter that owns the library. What is not recognised is fatal.
+ *
+ * Messages and contexts name tables, columns, topics and positions; never cell values, never secrets.
+ */
+export type Disposition = 'retry' | 'dead-letter' | 'fatal';
+
+interface Entry {
+  readonly disposition: Disposition;
+  /** What the operator does about it. */
+  readonly remedy: string;
+}
+
+export const CATALOGUE = {
+  CONFIG_INVALID: {
+    disposition: 'fatal',
+    remedy: 'Correct the named setting or connector file and start again.',
+  },
+  USAGE: { disposition: 'fatal', remedy: 'See --help.' },
+  GRAPH_DISABLED: { disposition: 'fatal', remedy: 'Set GRAPH_ENABLED=true to use the graph.' },
+
+  POSTGRES_UNREACHABLE: {
+    disposition: 'retry',
+    remedy: 'Check that PostgreSQL runs and that DATABASE_URL names its host and port.',
+  },
+  POSTGRES_AUTH: {
+    disposition: 'fatal',
+    remedy: 'Check the user, password and database in DATABASE_URL, and pg_hba.conf.',
+  },
+  POSTGRES_PRIVILEGE: {
+    disposition: 'fatal',
+    remedy: 'Give the user REPLICATION, and SELECT on the mapped tables.',
+  },
+  POSTGRES_WAL_LEVEL: {
+    disposition: 'fatal',
+    remedy: 'Set wal_level = logical in postgresql.conf and restart PostgreSQL.',
+  },
+  POSTGRES_SCHEMA: {
+    disposition: 'fatal',
+    remedy: 'Bring the table and the connector file into line, as the message says.',
+  },
+  POSTGRES_REPLICA_IDENTITY: {
+    disposition: 'fatal',
+    remedy: 'Run the alter table statement in the message.',
+  },
+  POSTGRES_PUBLICATION: {
+    disposition: 'fatal',
+    remedy: 'Run the statement in the message, or start with --manage-publication.',
+  },
+  POSTGRES_SLOT_INVALID: {
+    disposition: 'fatal',
+    remedy: 'The slot no longer serves its changes: this is a gap, recover the source.',
+  },
+  POSTGRES_FAILED: { disposition: 'fatal', remedy: 'See the SQLSTATE and the PostgreSQL log.' },
+  STREAM_PROTOCOL: {
+    disposition: 'fatal',
+    remedy: 'Report this: PostgreSQL sent something the decoder does not know.',
+  },
+  STREAM_LOST: { disposition: 'retry', remedy: 'None: the stream is opened again by itself.' },
+  SOURCE_CHANGED: {
+    disposition: 'fatal',
+    remedy: 'Find out what happened to the source. The graph must be recovered before it can be trusted.',
+  },
+
+  KAFKA_UNREACHABLE: {
+    disposition: 'retry',
+    remedy: 'Check that Kafka runs and that KAFKA_BROKERS names it.',
+  },
+  KAFKA_AUTH: { disposition: 'fatal', remedy: 'Check the SASL and TLS settings for Kafka.' },
+  KAFKA_TOPIC: {
+    disposition: 'fatal',
+    remedy: 'Bring the topic and source.postgres.json into line, as the message says.',
+  },
+  KAFKA_TOPIC_CHANGED: {
+    disposition: 'fatal',
+    remedy: 'A topic was recreated or lost records: this is a gap, recover the source.',
+  },
+  KAFKA_RECORD_TOO_LARGE: {
+    disposition: 'dead-letter',
+    remedy: 'Raise message.max.bytes of the broker and the topic, then redrive.',
+  },
+  KAFKA_FAILED: { disposition: 'fatal', remedy: 'See the Kafka error code and the broker log.' },
+
+  NEO4J_UNREACHABLE: {
+    disposition: 'retry',
+    remedy: 'Check that Neo4j runs and that NEO4J_URI names its host and port.',
+  },
+  NEO4J_TRANSIENT: { disposition: 'retry', remedy: 'None: the transaction is tried again by itself.' },
+  NEO4J_AUTH: { disposition: 'fatal', remedy: 'Check NEO4J_USERNAME and NEO4J_PASSWORD.' },
+  NEO4J_DATABASE: { disposition: 'fatal', remedy: 'Check that NEO4J_DATABASE exists.' },
+  NEO4J_CONSTRAINT: {
+    disposition: 'dead-letter',
+    remedy: 'Look at the record named in the dead letter, mend its row, then redrive.',
+  },
+  NEO4J_DUPLICATES: {
+    disposition: 'fatal',
+    remedy: 'Remove the duplicates named in the message, then start again.',
+  },
+  NEO4J_REJECTED: {
+    disposition: 'dead-letter',
+    remedy: 'Look at the record named in the dead letter, mend its row, then redrive.',
+  },
+  NEO4J_FAILED: { disposition: 'fatal', remedy: 'See the Neo4j status code and log.' },
+
+  RECORD_MALFORMED: {
+    disposition: 'dead-letter',
+    remedy: 'Find out who wrote the record; only the publisher writes the data topics.',
+  },
+  PROGRESS_LOST: { disposition: 'retry', remedy: 'None: another projector has taken the partition over.' },
+  PROGRESS_GAP: {
+    disposition: 'fatal',
+    remedy: 'The topic and the graph no longer fit: this is a gap, recover the source.',
+  },
+  EPOCH_BELOW: {
+    disposition: 'fatal',
+    remedy: 'The topic holds records of an older source than the graph: recover the source.',
+  },
+  SHUTDOWN_TIMEOUT: {
+    disposition: 'fatal',
+    remedy: 'The process did not drain in time; nothing is lost, start it again.',
+  },
+  TIMED_OUT: { disposition: 'fatal', remedy: 'Look at eiq-platform graph status for what is behind.' },
+} as const satisfies Record<string, Entry>;
+
+export type ErrorCode = keyof typeof CATALOGUE;
+
+export type ErrorContext = Readonly<Record<string, string | number | boolean | bigint | undefined>>;
+
+export class AppError extends Error {
+  readonly code: ErrorCode;
+  readonly context: ErrorContext;
+
+  constructor(code: ErrorCode, message: string, options: { cause?: unknown; context?: ErrorContext } = {}) {
+    super(message, options.cause === undefined ? {} : { cause: options.cause });
+    this.name = 'AppError';
+    this.code = code;
+    this.context = options.context ?? {};
+  }
+
+  get disposition(): Disposition {
+    return CATALOGUE[this.code].disposition;
+  }
+
+  get remedy(): string {
+    return CATALOGUE[this.code].remedy;
+  }
+}
+
+export function isAppError(error: unknown, code?: ErrorCode): error is AppError {
+  return error instanceof AppError && (code === undefined || error.code === code);
+}
+
+/** Unknown = fatal. */
+export function dispositionOf(error: unknown): Disposition {
+  return error instanceof AppError ? error.disposition : 'fatal';
+}
+
+/** One line for people: what happened and what to do. No stack, no cause: causes may quote values. */
+export function describeError(error: unknown): string {
+  if (error instanceof AppError) return `${error.message} ${error.remedy}`;
+  return error instanceof Error
+    ? `Unexpected error: ${error.name}. Run with LOG_LEVEL=debug for its stack.`
+    : 'Unexpected error.';
+}

@@ -1,0 +1,24 @@
+import { defineConfig } from 'vitest/config';
+
+// One global set-up starts (or finds) the servers; unit tests never need them.
+const servers = { globalSetup: ['test/support/global-setup.ts'], testTimeout: 60_000, hookTimeout: 120_000 };
+
+export default defineConfig({
+  test: {
+    projects: [
+      { test: { name: 'unit', include: ['test/unit/**/*.test.ts'] } },
+      {
+        test: { name: 'integration', include: ['test/integration/**/*.test.ts'], ...servers, maxWorkers: 2 },
+      },
+      {
+        test: {
+          name: 'e2e',
+          include: ['test/e2e/**/*.test.ts'],
+          ...servers,
+          testTimeout: 240_000,
+          fileParallelism: false,
+        },
+      },
+    ],
+  },
+});
