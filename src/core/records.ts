@@ -1,0 +1,108 @@
+/** Change → records (design §8): which records a change becomes, in the order in which they must be written. */
+import { type Change, type Relation, type RowChange, type TransactionInfo, tableName } from './change.ts';
+import {
+  envelope,
+  type Origin,
+  rowEncoder,
+  type RowEncoder,
+  sourceEncoder,
+  truncateKey,
+} from './envelope.ts';
+import { AppError } from './errors.ts';
+import type { Mapping, TableMapping } from './mapping.ts';
+import type { Position } from './position.ts';
+
+export interface DataRecord {
+  readonly topic: string;
+  /** Absent: by the hash of the key. */
+  readonly partition?: number;
+  readonly key: string;
+  readonly value: string;
+  readonly position: Position;
+}
+
+export interface RecordEncoder {
+  /** Records of a row change or truncate; none for a table that is not mapped, or for a message. */
+  readonly encode: (change: Change, nowMs: number) => readonly DataRecord[];
+}
+
+interface Table {
+  readonly mapping: TableMapping;
+  readonly rows: RowEncoder;
+}
+
+/**
+ * `checkRelation` is asked once for each version of a mapped table that the stream shows; it throws if the mapping
+ * no longer fits.
+ */
+export function recordEncoder(
+  mapping: Mapping,
+  origin: Origin,
+  checkRelation: (relation: Relation, table: TableMapping) => void,
+): RecordEncoder {
+  const byName = new Map(mapping.tables.map((table) => [table.table, table]));
+  const versions = new WeakMap<Relation, Table | 'unmapped'>();
+  let transaction: TransactionInfo | null = null;
+  let source: ReturnType<typeof sourceEncoder> | null = null;
+
+  function tableOf(relation: Relation): Table | 'unmapped' {
+    const known = versions.get(relation);
+    if (known !== undefined) return known;
+    const table = byName.get(tableName(relation));
+    if (table !== undefined) checkRelation(relation, table);
+    const keys = table?.key.map((k) => k.name) ?? [];
+    const version = table === undefined ? 'unmapped' : { mapping: table, rows: rowEncoder(relation, keys) };
+    versions.set(relation, version);
+    return version;
+  }
+
+  function sourceOf(change: Change): ReturnType<typeof sourceEncoder> {
+    if (source === null || transaction !== change.transaction) {
+      transaction = change.transaction;
+      source = sourceEncoder(origin, change.transaction);
+    }
+    return source;
+  }
+
+  function truncate(relation: Relation, change: Change, nowMs: number): DataRecord[] {
+    const table = tableOf(relation);
+    if (table === 'unmapped') return [];
+    const { topic, table: name } = table.mapping;
+    const text = sourceOf(change)(relation.schema, relation.name, change.position, change.ownLsn);
+    const value = envelope('t', null, null, text, nowMs);
+    return Array.from({ length: mapping.source.partitions }, (_, partition) => {
+      return { topic, partition, key: truncateKey(name), value, position: change.position };
+    });
+  }
+
+  function row(change: RowChange, nowMs: number): DataRecord[] {
+    const table = tableOf(change.relation);
+    if (table === 'unmapped') return [];
+    const { rows } = table;
+    const { topic } = table.mapping;
+    const { before, after, position, op } = change;
+    const source = sourceOf(change)(change.relation.schema, change.relation.name, position, change.ownLsn);
+    const created = (kind: 'c' | 'u', key: string, old: string | null, now: string): DataRecord => {
+      return { topic, key, value: envelope(kind, old, now, source, nowMs), position };
+    };
+    const deleted = (key: string): DataRecord => {
+      return { topic, key, value: envelope('d', key, null, source, nowMs), position };
+    };
+    if (op === 'd' && before !== null) return [deleted(rows.key(before))];
+    if (after === null)
+      throw new AppError('STREAM_PROTOCOL', `A change of ${table.mapping.table} came without its row.`);
+    const key = rows.key(after);
+    if (op !== 'u' || before === null) return [created(op === 'u' ? 'u' : 'c', key, null, rows.row(after))];
+    const oldKey = rows.key(before);
+    if (oldKey !== key) return [deleted(oldKey), created('c', key, null, rows.row(after))];
+    return [created('u', key, rows.row(before), rows.row(after))];
+  }
+
+  return {
+    encode(change, nowMs) {
+      if (change.op === 'm') return [];
+      if (change.op === 't') return change.relations.flatMap((relation) => truncate(relation, change, nowMs));
+      return row(change, nowMs);
+    },
+  };
+}

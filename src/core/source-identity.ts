@@ -1,0 +1,80 @@
+/**
+ * Is this still the source that was recorded (I6)? A pure decision over what the control topic remembers and what
+ * PostgreSQL says now. Anything but a first start or a clean continuation is a gap: it is named, never guessed away.
+ */
+import { formatLsn, type Lsn } from './lsn.ts';
+
+/** As recorded before it was acknowledged (I9). */
+export interface RecordedSource {
+  readonly systemIdentifier: string;
+  readonly timeline: number;
+  readonly database: string;
+  readonly slot: string;
+  /** The LSN that was about to be acknowledged. */
+  readonly acknowledged: Lsn;
+  readonly lastCommit: { readonly lsn: Lsn; readonly xid: number } | null;
+}
+
+export interface ObservedSource {
+  readonly systemIdentifier: string;
+  readonly timeline: number;
+  readonly database: string;
+  readonly currentLsn: Lsn;
+  readonly slot: {
+    readonly confirmedFlush: Lsn;
+    readonly invalidation: string | null;
+    /** Synchronised from a primary by PostgreSQL 17+: it survives a promotion. */
+    readonly synced: boolean;
+  } | null;
+}
+
+export type SourceDecision =
+  | { readonly kind: 'first-start' }
+  /** `overlap`: the last published commit must be seen again in the replayed part, else it is a gap. */
+  | { readonly kind: 'continue'; readonly overlap: { readonly lsn: Lsn; readonly xid: number } | null }
+  | { readonly kind: 'gap'; readonly reason: string };
+
+export function decideSource(
+  recorded: RecordedSource | null,
+  observed: ObservedSource,
+  topicsExisted: boolean,
+): SourceDecision {
+  const { slot } = observed;
+  if (recorded === null) {
+    if (slot === null && !topicsExisted) return { kind: 'first-start' };
+    // A start that died between making topics and slot and its first record: nothing has been acknowledged yet.
+    return slot === null
+      ? gap('the data topics exist, but neither the slot nor a record of the source does')
+      : gap(`the slot exists, but the control topic holds no record of the source`);
+  }
+  if (recorded.systemIdentifier !== observed.systemIdentifier) {
+    return gap('PostgreSQL has another system identifier: it is another cluster than the one recorded');
+  }
+  if (recorded.database !== observed.database) {
+    return gap(`the record is of database ${recorded.database}, this is ${observed.database}`);
+  }
+  if (slot === null) return gap(`the slot ${recorded.slot} no longer exists`);
+  if (slot.invalidation !== null)
+    return gap(`the slot was invalidated (${slot.invalidation}): its changes are gone`);
+  if (recorded.timeline !== observed.timeline && !slot.synced) {
+    return gap(
+      `the timeline changed from ${recorded.timeline} to ${observed.timeline} without a synced slot`,
+    );
+  }
+  if (observed.currentLsn < recorded.acknowledged) {
+    return gap(
+      `the WAL ends at ${formatLsn(observed.currentLsn)}, before the recorded ${formatLsn(recorded.acknowledged)}`,
+    );
+  }
+  if (slot.confirmedFlush > recorded.acknowledged) {
+    return gap(
+      `the slot stands at ${formatLsn(slot.confirmedFlush)}, ahead of the recorded ${formatLsn(recorded.acknowledged)}`,
+    );
+  }
+  const replaysLastCommit = recorded.lastCommit !== null && slot.confirmedFlush <= recorded.lastCommit.lsn;
+  return { kind: 'continue', overlap: replaysLastCommit ? recorded.lastCommit : null };
+}
+
+function gap(reason: string): SourceDecision {
+  return { kind: 'gap', reason };
+}
