@@ -1,0 +1,30 @@
+/** Logs: one JSON line per change of state, on stderr; stdout carries results only. Level = action required. */
+import { destination, type Logger, pino } from 'pino';
+import { AppError } from '../core/errors.ts';
+
+export type Log = Pick<Logger, 'debug' | 'info' | 'warn' | 'error'>;
+
+export function createLog(level: string, name: string): Log {
+  return pino(
+    {
+      level,
+      base: { name },
+      timestamp: pino.stdTimeFunctions.isoTime,
+      serializers: { error: serializeError },
+    },
+    destination({ fd: 2, sync: true }),
+  );
+}
+
+/** Code, message and context of our own errors; of others the name and stack frames only: their text may quote values. */
+export function serializeError(error: unknown): Record<string, unknown> {
+  if (error instanceof AppError) {
+    const context = Object.entries(error.context).map(([k, v]) => [
+      k,
+      typeof v === 'bigint' ? v.toString() : v,
+    ]);
+    return { code: error.code, message: error.message, remedy: error.remedy, ...Object.fromEntries<unknown>(context) };
+  }
+  if (!(error instanceof Error)) return { name: typeof error };
+  return { name: error.name, at: error.stack?.split('\n').filter((line) => line.startsWith('    at ')) };
+}
