@@ -43,7 +43,10 @@ interface ChangeBase {
   readonly transaction: TransactionInfo;
 }
 
-/** A change of one row. `before` is whole (replica identity FULL) or null; no cell is UNCHANGED once filled. */
+/**
+ * A change of one row. `before` is the whole old row under REPLICA IDENTITY FULL (`relation.replicaIdentity` is f);
+ * else its identity columns with null elsewhere, or null when these did not change. No mapped cell is UNCHANGED.
+ */
 export interface RowChange extends ChangeBase {
   readonly op: 'c' | 'u' | 'd';
   readonly relation: Relation;

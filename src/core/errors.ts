@@ -52,6 +52,10 @@ export const CATALOGUE = {
     disposition: 'fatal',
     remedy: 'The slot no longer serves its changes: this is a gap, recover the source.',
   },
+  SLOT_ACTIVE: {
+    disposition: 'retry',
+    remedy: 'None: another publisher holds the slot, this one waits as its standby.',
+  },
   POSTGRES_FAILED: { disposition: 'fatal', remedy: 'See the SQLSTATE and the PostgreSQL log.' },
   STREAM_PROTOCOL: {
     disposition: 'fatal',
@@ -120,6 +124,14 @@ export const CATALOGUE = {
     disposition: 'fatal',
     remedy: 'The process did not drain in time; nothing is lost, start it again.',
   },
+
+  STACK_TOOL_MISSING: {
+    disposition: 'fatal',
+    remedy:
+      'The local stack needs Node 20, Java 17 or later and Maven 3.6 or later: install it and start again.',
+  },
+  STACK_FAILED: { disposition: 'fatal', remedy: 'Mend what the message names and start the stack again.' },
+
   TIMED_OUT: { disposition: 'fatal', remedy: 'Look at eiq-platform graph status for what is behind.' },
 } as const satisfies Record<string, Entry>;
 

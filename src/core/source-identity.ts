@@ -10,8 +10,8 @@ export interface RecordedSource {
   readonly timeline: number;
   readonly database: string;
   readonly slot: string;
-  /** The LSN that was about to be acknowledged. */
-  readonly acknowledged: Lsn;
+  /** The LSN that was about to be acknowledged; null while a first start has not yet made its slot. */
+  readonly acknowledged: Lsn | null;
   readonly lastCommit: { readonly lsn: Lsn; readonly xid: number } | null;
 }
 
@@ -42,7 +42,6 @@ export function decideSource(
   const { slot } = observed;
   if (recorded === null) {
     if (slot === null && !topicsExisted) return { kind: 'first-start' };
-    // A start that died between making topics and slot and its first record: nothing has been acknowledged yet.
     return slot === null
       ? gap('the data topics exist, but neither the slot nor a record of the source does')
       : gap(`the slot exists, but the control topic holds no record of the source`);
@@ -53,6 +52,7 @@ export function decideSource(
   if (recorded.database !== observed.database) {
     return gap(`the record is of database ${recorded.database}, this is ${observed.database}`);
   }
+  if (recorded.acknowledged === null) return { kind: 'first-start' };
   if (slot === null) return gap(`the slot ${recorded.slot} no longer exists`);
   if (slot.invalidation !== null)
     return gap(`the slot was invalidated (${slot.invalidation}): its changes are gone`);

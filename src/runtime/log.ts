@@ -23,7 +23,7 @@ export function serializeError(error: unknown): Record<string, unknown> {
       k,
       typeof v === 'bigint' ? v.toString() : v,
     ]);
-    return { code: error.code, message: error.message, remedy: error.remedy, ...Object.fromEntries<unknown>(context) };
+    return { code: error.code, message: error.message, remedy: error.remedy, ...Object.fromEntries(context) };
   }
   if (!(error instanceof Error)) return { name: typeof error };
   return { name: error.name, at: error.stack?.split('\n').filter((line) => line.startsWith('    at ')) };

@@ -1,0 +1,20 @@
+/** Our logical messages: a public SQL interface through which anyone asks the publisher (I2). */
+import { z } from 'zod';
+
+export const REPUBLISH_PREFIX = 'graph.republish';
+export const MARKER_PREFIX = 'graph.marker';
+
+const key = z.array(z.string());
+const base = z.strictObject({
+  v: z.literal(1),
+  table: z.string().min(1),
+  runId: z.string().min(1),
+  reason: z.string(),
+});
+
+export const republishRequest = z.union([
+  base.extend({ keys: z.array(key).min(1) }),
+  base.extend({ range: z.strictObject({ after: key.nullable(), upTo: key.nullable() }) }),
+]);
+
+export type RepublishRequest = z.infer<typeof republishRequest>;
