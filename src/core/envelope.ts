@@ -15,7 +15,7 @@ export type WireRow = Readonly<Record<string, WireValue>>;
 export interface RowEncoder {
   /** The key columns as a JSON object, in the mapping's order. */
   readonly key: (tuple: Tuple) => string;
-  /** All published columns as a JSON object. */
+  /** All published columns as a JSON object, without those whose value is unknown (untouched TOAST, not mapped). */
   readonly row: (tuple: Tuple) => string;
 }
 
@@ -38,9 +38,8 @@ export function rowEncoder(relation: Relation, key: readonly string[]): RowEncod
     let text = '{';
     for (const { index, label, encode } of chosen) {
       const cell = tuple[index];
-      if (cell === undefined || cell === UNCHANGED) {
-        throw new AppError('STREAM_PROTOCOL', `A row of ${relation.schema}.${relation.name} is not whole.`);
-      }
+      // Only of a column that is not mapped can a value still be unknown here.
+      if (cell === undefined || cell === UNCHANGED) continue;
       if (text.length > 1) text += ',';
       text += label + (cell === null ? 'null' : encode(cell));
     }

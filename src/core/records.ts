@@ -95,7 +95,8 @@ export function recordEncoder(
     if (op !== 'u' || before === null) return [created(op === 'u' ? 'u' : 'c', key, null, rows.row(after))];
     const oldKey = rows.key(before);
     if (oldKey !== key) return [deleted(oldKey), created('c', key, null, rows.row(after))];
-    return [created('u', key, rows.row(before), rows.row(after))];
+    const old = change.relation.replicaIdentity === 'f' ? rows.row(before) : null;
+    return [created('u', key, old, rows.row(after))];
   }
 
   return {

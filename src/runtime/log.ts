@@ -19,11 +19,11 @@ export function createLog(level: string, name: string): Log {
 /** Code, message and context of our own errors; of others the name and stack frames only: their text may quote values. */
 export function serializeError(error: unknown): Record<string, unknown> {
   if (error instanceof AppError) {
-    const context = Object.entries(error.context).map(([k, v]) => [
-      k,
-      typeof v === 'bigint' ? v.toString() : v,
-    ]);
-    return { code: error.code, message: error.message, remedy: error.remedy, ...Object.fromEntries(context) };
+    const context: Record<string, unknown> = {};
+    for (const [name, value] of Object.entries(error.context)) {
+      context[name] = typeof value === 'bigint' ? value.toString() : value;
+    }
+    return { code: error.code, message: error.message, remedy: error.remedy, ...context };
   }
   if (!(error instanceof Error)) return { name: typeof error };
   return { name: error.name, at: error.stack?.split('\n').filter((line) => line.startsWith('    at ')) };
