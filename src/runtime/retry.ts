@@ -1,30 +1,36 @@
 /** Tries again what may be tried again, for as long as it takes: exponential back-off, full jitter, ended by a signal. */
 import { setTimeout as delay } from 'node:timers/promises';
-import { type AppError, dispositionOf } from '../core/errors.ts';
+import { AppError } from '../core/errors.ts';
 
 export interface RetryOptions {
   readonly signal: AbortSignal;
   readonly initialMs?: number;
   readonly maxMs?: number;
-  /** Called before each pause: attempt counts from 1. */
+  /** Which errors to try again after; `attempt` counts from 1. By default those whose disposition is retry. */
+  readonly again?: (error: AppError, attempt: number) => boolean;
+  /** Called before each pause. */
   readonly onRetry?: (error: AppError, attempt: number, delayMs: number) => void;
 }
 
 /** Rejects with the first error that is not to be retried, or with the signal's reason. */
 export async function retry<T>(attemptOnce: () => Promise<T>, options: RetryOptions): Promise<T> {
-  const { signal, initialMs = 100, maxMs = 15_000 } = options;
+  const { signal, initialMs = 100, maxMs = 15_000, again = mayRetry } = options;
   for (let attempt = 1; ; attempt++) {
     signal.throwIfAborted();
     try {
       return await attemptOnce();
     } catch (error) {
       signal.throwIfAborted();
-      if (dispositionOf(error) !== 'retry') throw error;
+      if (!(error instanceof AppError) || !again(error, attempt)) throw error;
       const delayMs = backoffMs(attempt, initialMs, maxMs, Math.random());
-      options.onRetry?.(error as AppError, attempt, delayMs);
+      options.onRetry?.(error, attempt, delayMs);
       await delay(delayMs, undefined, { signal });
     }
   }
+}
+
+export function mayRetry(error: AppError): boolean {
+  return error.disposition === 'retry';
 }
 
 /** Between half and all of `initialMs × 2^(attempt−1)`, at most `maxMs`. `random` is in [0, 1). */

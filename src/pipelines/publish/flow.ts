@@ -58,9 +58,15 @@ export async function runFlow(options: FlowOptions): Promise<void> {
   let { overlap } = options;
   let idleOfferedAt = 0;
 
-  function add(record: DataRecord): void {
-    const size = Buffer.byteLength(record.value) + record.key.length;
+  /** Gathers the record; first lets the batch go if it is full or would become too large for one request. */
+  async function add(record: DataRecord): Promise<void> {
+    const size = Buffer.byteLength(record.value) + Buffer.byteLength(record.key);
     const accepted = size > options.maxRecordBytes ? options.deadLetter(record, size) : record;
+    if (batch.length >= BATCH_RECORDS || (batch.length > 0 && bytes + size > BATCH_BYTES)) {
+      while (sending !== null) await sending;
+      failure.signal.throwIfAborted();
+      flush();
+    }
     if (batch.length === 0) tracker.opened(number);
     batch.push(accepted);
     bytes += size;
@@ -124,11 +130,7 @@ export async function runFlow(options: FlowOptions): Promise<void> {
         if (next.op === 'commit') commit(next);
         else if (next.op === 'idle') idle(next.lsn);
         else if (next.op === 'm') options.onMessage(next);
-        else for (const record of encoder.encode(next, now)) add(record);
-        if (batch.length < BATCH_RECORDS && bytes < BATCH_BYTES) continue;
-        while (sending !== null) await sending;
-        failure.signal.throwIfAborted();
-        flush();
+        else for (const record of encoder.encode(next, now)) await add(record);
       }
       flush();
     }

@@ -1,0 +1,160 @@
+/**
+ * One partition of one topic, from the lane of fetched records to the graph:
+ *
+ *   lane ─▶ plan (decode, judge, project) ─▶ set aside what cannot be applied ─▶ write with progress ─▶ commit
+ *
+ * Guarantee (I7, I8): records are applied in the order of the partition, each batch in one transaction with the
+ * progress it makes; the next batch is planned while one is written. What is set aside is durable elsewhere first: a
+ * dead letter, or a republish request. On failure: what may pass is tried again for as long as it takes; a record
+ * that the graph refuses is found by bisection; a partition that another projector has taken over is left alone.
+ */
+import { AppError, dispositionOf } from '../../core/errors.ts';
+import type { TableMapping } from '../../core/mapping.ts';
+import { coalesce } from '../../core/projection.ts';
+import type { ReaderState } from '../../core/partition-reader.ts';
+import type { IncomingRecord, RecordBatch } from '../../kafka/subscriber.ts';
+import type { ApplyResult, GraphWriter } from '../../neo4j/writer.ts';
+import type { Log } from '../../runtime/log.ts';
+import { mayRetry, retry } from '../../runtime/retry.ts';
+import { type Item, type Plan, plan, type SetAside } from './window.ts';
+
+export interface PartitionContext {
+  readonly table: TableMapping;
+  readonly partition: number;
+  readonly writer: GraphWriter;
+  /** Durable when resolved. */
+  readonly deadLetter: (record: IncomingRecord, error: AppError) => Promise<void>;
+  /** Durable when resolved: asks the publisher for the current row of each record's key. */
+  readonly requestRepublish: (records: readonly IncomingRecord[], reason: string) => Promise<void>;
+  readonly commit: (next: bigint) => Promise<void>;
+  readonly warnUnlisted: (column: string, count: number) => void;
+  readonly log: Log;
+}
+
+/** How often a constraint failure beside a concurrent delete is tried again before the batch is taken apart. */
+const CONSTRAINT_ATTEMPTS = 4;
+
+export async function runPartition(
+  lane: AsyncIterable<RecordBatch>,
+  takenOver: { readonly next: bigint; readonly reader: ReaderState },
+  context: PartitionContext,
+  signal: AbortSignal,
+): Promise<void> {
+  const { table, partition, writer, log } = context;
+  const batches = lane[Symbol.asyncIterator]();
+  let reader = takenOver.reader;
+  let from = takenOver.next;
+
+  async function nextPlan(): Promise<{ planned: Plan; next: bigint; before: ReaderState } | null> {
+    const batch = await batches.next();
+    if (batch.done === true) return null;
+    const before = reader;
+    const planned = plan(batch.value.records, table, reader);
+    reader = planned.reader;
+    return { planned, next: batch.value.next, before };
+  }
+
+  async function write(planned: Plan, end: bigint, before: ReaderState): Promise<void> {
+    await setAside(planned.aside);
+    for (const [column, count] of planned.unlisted) context.warnUnlisted(column, count);
+    for (const [i, step] of planned.steps.entries()) {
+      const following = planned.steps[i + 1];
+      const next = following === undefined ? end : offsetOf(following);
+      if (step.kind === 'rows') await applyRows(step.items, next);
+      else {
+        const { position, table: name } = step.mutation;
+        const { epoch, session } = step.reader;
+        await keepTrying(() =>
+          writer.truncate(
+            { topic: table.topic, partition, from, next, table: name, position, epoch, session },
+            signal,
+          ),
+        );
+        from = next;
+      }
+    }
+    if (from < end) await apply([], end, before);
+    await context.commit(end);
+  }
+
+  async function setAside(aside: readonly SetAside[]): Promise<void> {
+    const stale = aside.filter((a) => a.kind === 'stale').map((a) => a.record);
+    for (const { record, error } of aside) if (error !== null) await context.deadLetter(record, error);
+    if (stale.length === 0) return;
+    await keepTrying(() => context.requestRepublish(stale, 'record of an older publisher session'));
+    log.warn(
+      { table: table.table, partition, records: stale.length },
+      'refused records of an older publisher session; asked for their keys again',
+    );
+  }
+
+  /** One transaction; `from` moves with it. */
+  async function apply(items: readonly Item[], next: bigint, state: ReaderState): Promise<ApplyResult> {
+    const mutations = coalesce(items.map((item) => item.mutation));
+    const { position, epoch, session } = state;
+    const committedMs = items.at(-1)?.committedMs;
+    const batch = {
+      topic: table.topic,
+      partition,
+      from,
+      next,
+      position,
+      epoch,
+      session,
+      mutations,
+      committedMs,
+    };
+    const result = await keepTrying(() => writer.apply(batch, signal));
+    from = next;
+    return result;
+  }
+
+  /** Halves what the graph refuses until a single record is left, and sets that aside. */
+  async function applyRows(items: readonly Item[], next: bigint): Promise<void> {
+    const [first] = items;
+    const last = items.at(-1);
+    if (first === undefined || last === undefined) return;
+    try {
+      await apply(items, next, last.reader);
+    } catch (error) {
+      if (!(error instanceof AppError) || dispositionOf(error) !== 'dead-letter') throw error;
+      if (items.length === 1) {
+        await context.deadLetter(first.record, error);
+        await apply([], next, last.reader);
+        return;
+      }
+      const right = items.slice(items.length >> 1);
+      await applyRows(items.slice(0, items.length >> 1), right[0]?.record.offset ?? next);
+      await applyRows(right, next);
+    }
+  }
+
+  function keepTrying<T>(attempt: () => Promise<T>): Promise<T> {
+    return retry(attempt, {
+      signal,
+      initialMs: 20,
+      again: (error, n) =>
+        error.code === 'NEO4J_CONSTRAINT'
+          ? n < CONSTRAINT_ATTEMPTS
+          : mayRetry(error) && error.code !== 'PROGRESS_LOST',
+      onRetry(error, attempt, delayMs) {
+        const level = attempt === 5 ? 'warn' : 'debug';
+        log[level](
+          { table: table.table, partition, attempt, delayMs, error },
+          'the graph did not take a batch yet; trying again',
+        );
+      },
+    });
+  }
+
+  for (let current = await nextPlan(); current !== null;) {
+    const { planned, next, before } = current;
+    [, current] = await Promise.all([write(planned, next, before), nextPlan()]);
+  }
+}
+
+function offsetOf(step: Plan['steps'][number]): bigint {
+  const record = step.kind === 'truncate' ? step.record : step.items[0]?.record;
+  if (record === undefined) throw new RangeError('a step has at least one record');
+  return record.offset;
+}

@@ -1,0 +1,165 @@
+import { describe, expect, it } from 'vitest';
+import { loadMapping } from '../../../src/config/connectors.ts';
+import { type Change, type Relation, UNCHANGED } from '../../../src/core/change.ts';
+import { decodeRecord } from '../../../src/core/envelope.ts';
+import { parseLsn } from '../../../src/core/lsn.ts';
+import { position } from '../../../src/core/position.ts';
+import { recordEncoder } from '../../../src/core/records.ts';
+
+const mapping = loadMapping('connectors');
+const column = (name: string, typeOid: number) => ({ name, typeOid, typeModifier: -1, identity: true });
+const extract: Relation = {
+  oid: 1,
+  schema: 'public',
+  name: 'extract',
+  replicaIdentity: 'f',
+  columns: [
+    column('id', 20),
+    column('kind', 25),
+    column('value', 25),
+    column('meta', 3802),
+    column('created_at', 1184),
+    column('last_updated_at', 1184),
+    column('__proto__', 25),
+  ],
+};
+const row = (id: string, value: string) => [
+  id,
+  'ipv4',
+  value,
+  '{"a": 1.0}',
+  'infinity',
+  '2024-01-31 12:00:00.5+00',
+  'p',
+];
+const transaction = {
+  xid: 4_294_967_295,
+  commitLsn: parseLsn('1/100'),
+  commitTimeMicros: 1_700_000_000_123_456n,
+};
+const ownLsn = parseLsn('1/80');
+const at = { position: position(1_700_000_000, transaction.commitLsn, ownLsn), ownLsn, transaction };
+const origin = { name: 'eiq', database: 'platform', epoch: 1_700_000_000, session: 1_700_000_001 };
+
+function encode(change: Change) {
+  return recordEncoder(mapping, origin, () => undefined).encode(change, 1_700_000_001_000);
+}
+
+describe('a change becomes', () => {
+  it('one record with whole row, position and origin when a row is created', () => {
+    const [record, ...more] = encode({
+      op: 'c',
+      relation: extract,
+      before: null,
+      after: row('7', 'x'),
+      ...at,
+    });
+    expect(more).toEqual([]);
+    expect(record?.topic).toBe('eiq.public.extract');
+    expect(record?.key).toBe('{"id":7}');
+    expect(JSON.parse(record?.value ?? '')).toEqual({
+      before: null,
+      after: JSON.parse(
+        '{"id":7,"kind":"ipv4","value":"x","meta":"{\\"a\\": 1.0}","created_at":"infinity",' +
+          '"last_updated_at":"2024-01-31T12:00:00.500000Z","__proto__":"p"}',
+      ) as unknown,
+      source: {
+        version: '1',
+        connector: 'postgresql',
+        name: 'eiq',
+        db: 'platform',
+        schema: 'public',
+        table: 'extract',
+        snapshot: 'false',
+        ts_ms: 1_700_000_000_123,
+        txId: 4_294_967_295,
+        xid: 4_294_967_295,
+        lsn: '1/80',
+        commitLsn: '1/100',
+        epoch: 1_700_000_000,
+        session: 1_700_000_001,
+        position: '1700000000-0000000100000100-0000000100000080',
+      },
+      op: 'c',
+      ts_ms: 1_700_000_001_000,
+    });
+  });
+
+  it('one record with both rows when a row is updated', () => {
+    const records = encode({
+      op: 'u',
+      relation: extract,
+      before: row('7', 'x'),
+      after: row('7', 'y'),
+      ...at,
+    });
+    const decoded = records.map((r) => decodeRecord(Buffer.from(r.value)));
+    expect(decoded.map((d) => [d.op, d.before?.['value'], d.after?.['value']])).toEqual([['u', 'x', 'y']]);
+  });
+
+  it('a delete of the old key, then a create, when the key changes', () => {
+    const records = encode({
+      op: 'u',
+      relation: extract,
+      before: row('7', 'x'),
+      after: row('8', 'x'),
+      ...at,
+    });
+    const decoded = records.map((r) => [r.key, decodeRecord(Buffer.from(r.value))] as const);
+    expect(decoded.map(([key, d]) => [key, d.op])).toEqual([
+      ['{"id":7}', 'd'],
+      ['{"id":8}', 'c'],
+    ]);
+  });
+
+  it('one record with the key and a position, and no null, when a row is deleted', () => {
+    const records = encode({ op: 'd', relation: extract, before: row('7', 'x'), after: null, ...at });
+    expect(records).toHaveLength(1);
+    const decoded = decodeRecord(Buffer.from(records[0]?.value ?? ''));
+    expect(decoded).toMatchObject({ op: 'd', before: { id: 7 }, after: null, position: at.position });
+  });
+
+  it('a record of its own in every partition when a table is truncated', () => {
+    const records = encode({ op: 't', relations: [extract], ...at });
+    expect(records.map((r) => [r.topic, r.partition, r.key])).toEqual(
+      [0, 1, 2, 3].map((p) => ['eiq.public.extract', p, '{"$truncate":"public.extract"}']),
+    );
+  });
+
+  it('nothing for a table that is not mapped', () => {
+    const relation = { ...extract, name: 'other' };
+    expect(encode({ op: 'c', relation, before: null, after: row('7', 'x'), ...at })).toEqual([]);
+    expect(encode({ op: 't', relations: [relation], ...at })).toEqual([]);
+  });
+
+  it('a record without the value of an untouched column that is not mapped', () => {
+    const after = [...row('7', 'x').slice(0, 6), UNCHANGED];
+    const [record] = encode({ op: 'u', relation: extract, before: null, after, ...at });
+    expect(decodeRecord(Buffer.from(record?.value ?? '')).after).not.toHaveProperty(['__proto__'], 'p');
+  });
+});
+
+describe('a record is refused when', () => {
+  const good = JSON.parse(
+    encode({ op: 'c', relation: extract, before: null, after: row('7', 'x'), ...at })[0]?.value ?? '',
+  ) as Record<string, Record<string, unknown>>;
+  const bad = (change: object) => Buffer.from(JSON.stringify({ ...good, ...change }));
+  const source = (change: object) => bad({ source: { ...good['source'], ...change } });
+
+  it.each<[string, Buffer | null]>([
+    ['value is null', null],
+    ['not JSON', Buffer.from('{')],
+    ['not an envelope', Buffer.from('[]')],
+    ['its op', bad({ op: 'x' })],
+    ['no source', bad({ source: null })],
+    ['position', source({ position: 'latest' })],
+    ['epoch', source({ epoch: 1 })],
+    ['session', source({ session: '1' })],
+    ['table', source({ table: null })],
+    ['commit time', source({ ts_ms: -1 })],
+    ['not a row', bad({ after: [1] })],
+    ['nested', bad({ after: { id: {} } })],
+  ])('%s', (what, value) => {
+    expect(() => decodeRecord(value)).toThrow(what);
+  });
+});

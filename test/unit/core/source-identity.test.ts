@@ -1,0 +1,67 @@
+import { describe, expect, it } from 'vitest';
+import { parseLsn } from '../../../src/core/lsn.ts';
+import { decideSource, type ObservedSource, type RecordedSource } from '../../../src/core/source-identity.ts';
+
+const recorded: RecordedSource = {
+  systemIdentifier: '7000',
+  timeline: 1,
+  database: 'platform',
+  slot: 'eiq_graph',
+  acknowledged: parseLsn('0/200'),
+  lastCommit: { lsn: parseLsn('0/180'), xid: 42 },
+};
+const slot = { confirmedFlush: parseLsn('0/200'), invalidation: null, synced: false };
+const observed: ObservedSource = {
+  systemIdentifier: '7000',
+  timeline: 1,
+  database: 'platform',
+  currentLsn: parseLsn('0/900'),
+  slot,
+};
+
+describe('the source is', () => {
+  it('new when there is no slot, no record and no topic', () => {
+    expect(decideSource(null, { ...observed, slot: null }, false)).toEqual({ kind: 'first-start' });
+  });
+
+  it('still new when a first start died before its slot was recorded', () => {
+    expect(decideSource({ ...recorded, acknowledged: null }, observed, true)).toEqual({
+      kind: 'first-start',
+    });
+  });
+
+  it('the same when nothing changed, with nothing to be replayed', () => {
+    expect(decideSource(recorded, observed, true)).toEqual({ kind: 'continue', overlap: null });
+  });
+
+  it('the same when the slot lags behind the record, if the last commit comes again', () => {
+    const behind = { ...observed, slot: { ...slot, confirmedFlush: parseLsn('0/100') } };
+    expect(decideSource(recorded, behind, true)).toEqual({ kind: 'continue', overlap: recorded.lastCommit });
+  });
+
+  it.each<[string, RecordedSource | null, Partial<ObservedSource>, RegExp]>([
+    ['another cluster', recorded, { systemIdentifier: '7001' }, /system identifier/],
+    ['another database', recorded, { database: 'other' }, /database/],
+    ['a lost slot', recorded, { slot: null }, /no longer exists/],
+    ['an invalidated slot', recorded, { slot: { ...slot, invalidation: 'wal_removed' } }, /wal_removed/],
+    ['another timeline', recorded, { timeline: 2 }, /timeline/],
+    ['WAL that ends before the record', recorded, { currentLsn: parseLsn('0/1FF') }, /ends at 0\/1FF/],
+    [
+      'a slot ahead of the record',
+      recorded,
+      { slot: { ...slot, confirmedFlush: parseLsn('0/201') } },
+      /ahead/,
+    ],
+    ['a slot without a record', null, {}, /no record/],
+    ['topics without slot and record', null, { slot: null }, /topics exist/],
+  ])('a gap: %s', (_, record, change, reason) => {
+    const decision = decideSource(record, { ...observed, ...change }, true);
+    expect(decision.kind).toBe('gap');
+    expect(decision).toHaveProperty('reason', expect.stringMatching(reason));
+  });
+
+  it('the same on a new timeline with a synced slot', () => {
+    const promoted = { ...observed, timeline: 2, slot: { ...slot, synced: true } };
+    expect(decideSource(recorded, promoted, true).kind).toBe('continue');
+  });
+});
