@@ -168,10 +168,18 @@ export function dispositionOf(error: unknown): Disposition {
   return error instanceof AppError ? error.disposition : 'fatal';
 }
 
-/** One line for people: what happened and what to do. No stack, no cause: causes may quote values. */
+/**
+ * For people: what happened and what to do, in one line. Of an error that nobody foresaw, its name and where it arose,
+ * not its text, which may quote values.
+ */
 export function describeError(error: unknown): string {
   if (error instanceof AppError) return `${error.message} ${error.remedy}`;
-  return error instanceof Error
-    ? `Unexpected error: ${error.name}. Run with LOG_LEVEL=debug for its stack.`
-    : 'Unexpected error.';
+  return ['Unexpected error, please report it:', ...originOf(error)].join('\n');
+}
+
+/** Name and stack frames of an error that is not ours. */
+export function originOf(error: unknown): string[] {
+  if (!(error instanceof Error)) return [typeof error];
+  const frames = (error.stack ?? '').split('\n').filter((line) => line.startsWith('    at '));
+  return [error.name, ...frames];
 }

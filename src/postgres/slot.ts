@@ -1,0 +1,135 @@
+/**
+ * The replication slot and the publication that it is read through.
+ *
+ * The publication comes first: a slot reads the catalogue as it was at each point of the WAL, and one that is older
+ * than its publication never gets past the changes in between.
+ */
+import { AppError } from '../core/errors.ts';
+import { type Lsn, parseLsn } from '../core/lsn.ts';
+import type { Sql } from './client.ts';
+import { type TableName, quoteIdentifier, quoteTables, tableNames } from './sql.ts';
+
+export interface SlotInfo {
+  readonly plugin: string;
+  readonly database: string;
+  /** Of the walsender that reads it now. */
+  readonly activePid: number | null;
+  readonly confirmedFlush: Lsn;
+  readonly restartLsn: Lsn | null;
+  /** WAL between what is confirmed and where the server writes. */
+  readonly lagBytes: bigint;
+  /** WAL that the server keeps for it. */
+  readonly retainedBytes: bigint;
+  /** reserved, extended, unreserved or lost. */
+  readonly walStatus: string | null;
+  /** Why it no longer serves its changes; null while it does. */
+  readonly invalidation: string | null;
+  /** Synchronised from a primary by PostgreSQL 17 and newer: survives a promotion. */
+  readonly synced: boolean;
+}
+
+interface SlotRow {
+  readonly plugin: string;
+  readonly database: string;
+  readonly active_pid: number | null;
+  readonly confirmed_flush: string;
+  readonly restart: string | null;
+  readonly lag_bytes: string;
+  readonly retained_bytes: string | null;
+  readonly wal_status: string | null;
+  readonly invalidation: string | null;
+  readonly synced: boolean;
+}
+
+/** null: there is no such slot, or it is not a logical one. */
+export async function inspectSlot(sql: Sql, name: string, signal?: AbortSignal): Promise<SlotInfo | null> {
+  // By way of jsonb, since the columns of the last lines came with later versions.
+  const [row] = await sql.query<SlotRow>(
+    `with s as (select *, to_jsonb(s) as j,
+                       case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_lsn() end as now
+                  from pg_replication_slots s)
+     select plugin, database, active_pid, confirmed_flush_lsn as confirmed_flush, restart_lsn as restart,
+            greatest(now - confirmed_flush_lsn, 0) as lag_bytes,
+            greatest(now - restart_lsn, 0) as retained_bytes,
+            wal_status,
+            coalesce(j ->> 'invalidation_reason', case when wal_status = 'lost' then 'wal_removed' end) as invalidation,
+            coalesce((j ->> 'synced')::boolean, false) as synced
+       from s where slot_name = $1 and slot_type = 'logical' and confirmed_flush_lsn is not null`,
+    [name],
+    signal,
+  );
+  if (row === undefined) return null;
+  return {
+    plugin: row.plugin,
+    database: row.database,
+    activePid: row.active_pid,
+    confirmedFlush: parseLsn(row.confirmed_flush),
+    restartLsn: row.restart === null ? null : parseLsn(row.restart),
+    lagBytes: BigInt(row.lag_bytes),
+    retainedBytes: BigInt(row.retained_bytes ?? '0'),
+    walStatus: row.wal_status,
+    invalidation: row.invalidation,
+    synced: row.synced,
+  };
+}
+
+/** Waits for the transactions that run now, for as long as they do; returns from where on the slot has changes. */
+export async function createSlot(sql: Sql, name: string, signal?: AbortSignal): Promise<Lsn> {
+  const rows = await sql.query<{ lsn: string }>(
+    `select lsn from pg_create_logical_replication_slot($1, 'pgoutput')`,
+    [name],
+    signal,
+  );
+  return parseLsn(rows[0]?.lsn ?? '');
+}
+
+export async function dropSlot(sql: Sql, name: string): Promise<void> {
+  await sql.query(`select pg_drop_replication_slot($1)`, [name]);
+}
+
+export interface PublicationOptions {
+  readonly name: string;
+  readonly slot: string;
+  readonly tables: readonly TableName[];
+  /** May a publication that exists be changed? */
+  readonly manage: boolean;
+}
+
+/** Tables that it had to add are returned: their older rows are not in the stream and need a backfill. */
+export async function ensurePublication(
+  sql: Sql,
+  { name, slot, tables, manage }: PublicationOptions,
+): Promise<{ readonly created: boolean; readonly added: readonly TableName[] }> {
+  const publication = quoteIdentifier(name);
+  const [existing] = await sql.query(`select from pg_publication where pubname = $1`, [name]);
+  if (existing === undefined) {
+    const [older] = await sql.query(`select from pg_replication_slots where slot_name = $1`, [slot]);
+    if (older !== undefined) {
+      throw new AppError(
+        'POSTGRES_PUBLICATION',
+        `The publication ${name} is missing, but its slot ${slot} exists and has changes that were never published. ` +
+          `This is a gap: select pg_drop_replication_slot('${slot}'); and recover the source.`,
+      );
+    }
+    // A partitioned table is published under its own name, not under those of its partitions.
+    await sql.query(
+      `create publication ${publication} for table ${quoteTables(tables)} with (publish_via_partition_root = true)`,
+    );
+    return { created: true, added: tables };
+  }
+  const published = await sql.query<TableName>(
+    `select schemaname as schema, tablename as name from pg_publication_tables where pubname = $1`,
+    [name],
+  );
+  const missing = tables.filter((t) => !published.some((p) => p.schema === t.schema && p.name === t.name));
+  if (missing.length === 0) return { created: false, added: [] };
+  const statement = `alter publication ${publication} add table ${quoteTables(missing)};`;
+  if (!manage) {
+    throw new AppError(
+      'POSTGRES_PUBLICATION',
+      `The publication ${name} does not publish ${tableNames(missing)}: ${statement}`,
+    );
+  }
+  await sql.query(statement);
+  return { created: false, added: missing };
+}
