@@ -1,0 +1,106 @@
+/** Mapped tables as the catalogue has them: checked at start, all problems at once. */
+import type { Sql } from './client.ts';
+import type { TableName } from './sql.ts';
+import {
+  type Problem,
+  type PublicationFacts,
+  type TableFacts,
+  type TableSpec,
+  publicationProblems,
+  tableProblems,
+} from './table-rules.ts';
+
+export async function checkTables(
+  sql: Sql,
+  specs: readonly TableSpec[],
+  publicationName: string,
+): Promise<readonly Problem[]> {
+  const publication = await readPublication(sql, publicationName);
+  const facts = await readTables(sql, specs, publicationName);
+  return [
+    ...publicationProblems(publication),
+    ...specs.flatMap((spec, index) => {
+      const found = facts[index];
+      return found === undefined ? [] : tableProblems(found, spec, publication);
+    }),
+  ];
+}
+
+/** Rows per table as the last analyze saw them; null where there was none yet. In the order given. */
+export async function estimateRows(
+  sql: Sql,
+  tables: readonly TableName[],
+): Promise<readonly (number | null)[]> {
+  const rows = await sql.query<{ rows: string | null }>(
+    `select case when c.reltuples >= 0 then c.reltuples::bigint end as rows
+       from unnest($1::text[], $2::text[]) with ordinality as wanted(schema, name, place)
+       left join pg_namespace n on n.nspname = wanted.schema
+       left join pg_class c on c.relnamespace = n.oid and c.relname = wanted.name
+      order by place`,
+    namesOf(tables),
+  );
+  return rows.map(({ rows: count }) => (count === null ? null : Number(count)));
+}
+
+async function readPublication(sql: Sql, name: string): Promise<PublicationFacts> {
+  const [row] = await sql.query<Record<'insert' | 'update' | 'delete' | 'truncate' | 'via_root', boolean>>(
+    `select pubinsert as insert, pubupdate as update, pubdelete as delete, pubtruncate as truncate,
+            pubviaroot as via_root
+       from pg_publication where pubname = $1`,
+    [name],
+  );
+  if (row === undefined) return { name, found: null };
+  const { via_root: viaRoot, ...operations } = row;
+  return { name, found: { operations, viaRoot } };
+}
+
+/** One per table, in the order given. */
+async function readTables(
+  sql: Sql,
+  tables: readonly TableName[],
+  publication: string,
+): Promise<readonly TableFacts[]> {
+  const rows = await sql.query<{ facts: string }>(
+    `select jsonb_build_object('schema', wanted.schema, 'name', wanted.name, 'found', case when c.oid is not null then
+              jsonb_build_object(
+                'kind', c.relkind,
+                'unlogged', c.relpersistence <> 'p',
+                'replicaIdentity', c.relreplident,
+                'identityColumns', coalesce((
+                  select jsonb_agg(distinct a.attname)
+                    from pg_index i join pg_attribute a on a.attrelid = c.oid and a.attnum = any (i.indkey)
+                   where i.indrelid = c.oid
+                     and case c.relreplident when 'd' then i.indisprimary when 'i' then i.indisreplident else false end
+                ), '[]'),
+                'columns', (
+                  select coalesce(jsonb_agg(jsonb_build_object(
+                           'name', a.attname, 'typeOid', a.atttypid::bigint, 'type', format_type(a.atttypid, a.atttypmod),
+                           'notNull', a.attnotnull, 'toastable', a.attstorage <> 'p')), '[]')
+                    from pg_attribute a where a.attrelid = c.oid and a.attnum > 0 and not a.attisdropped),
+                'uniqueKeys', (
+                  select coalesce(jsonb_agg((
+                           select jsonb_agg(a.attname)
+                             from unnest(i.indkey[0:i.indnkeyatts - 1]) as part(attnum)
+                             join pg_attribute a on a.attrelid = c.oid and a.attnum = part.attnum)), '[]')
+                    from pg_index i
+                   where i.indrelid = c.oid and i.indisunique and i.indisvalid and i.indimmediate
+                     and i.indpred is null and i.indexprs is null),
+                'selectable', has_table_privilege(c.oid, 'select'),
+                'rowSecurity', row_security_active(c.oid),
+                'published', (
+                  select jsonb_build_object('columns', to_jsonb(p.attnames), 'filtered', p.rowfilter is not null)
+                    from pg_publication_tables p
+                   where p.pubname = $3 and p.schemaname = wanted.schema and p.tablename = wanted.name)
+              ) end)::text as facts
+       from unnest($1::text[], $2::text[]) with ordinality as wanted(schema, name, place)
+       left join pg_namespace n on n.nspname = wanted.schema
+       left join pg_class c on c.relnamespace = n.oid and c.relname = wanted.name
+      order by place`,
+    [...namesOf(tables), publication],
+  );
+  return rows.map(({ facts }) => JSON.parse(facts) as TableFacts);
+}
+
+function namesOf(tables: readonly TableName[]): [string[], string[]] {
+  return [tables.map(({ schema }) => schema), tables.map(({ name }) => name)];
+}
