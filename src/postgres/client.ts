@@ -5,6 +5,7 @@
  * settings are. Only booleans and 32-bit integers are converted; the rest would lose digits.
  * On failure every call rejects with an AppError, whose message names host, port and database, never the password.
  */
+import { Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
 import { postgresFailure } from './failures.ts';
@@ -79,9 +80,29 @@ export function addressOf(connectionString: string): string {
 export function openDatabase(connectionString: string, options: { maxConnections?: number } = {}): Database {
   const config = clientConfig(connectionString);
   const address = addressOf(connectionString);
-  const pool = new pg.Pool({ ...config, max: options.maxConnections ?? 4 });
-  // An idle connection that breaks is not an event: the next query makes another, or says why not.
+  let made: Socket | undefined;
+  const pool = new pg.Pool({
+    ...config,
+    max: options.maxConnections ?? 4,
+    stream: () => (made = new Socket()),
+  });
+  // A connection that breaks is not an event: the query on it rejects, and the next one makes another.
   pool.on('error', () => undefined);
+  pool.on('connect', (client) => client.on('error', () => undefined));
+
+  async function connect(): Promise<pg.PoolClient> {
+    made = undefined;
+    const connecting = pool.connect();
+    // The pool makes the socket before it returns, if it makes one; and forgets it if the server refuses us.
+    const socket = made as Socket | undefined;
+    try {
+      return await connecting;
+    } catch (error) {
+      const socketAlive = socket?.destroyed === false;
+      socket?.destroy();
+      throw postgresFailure(error, address, socketAlive);
+    }
+  }
 
   async function query<Row extends object>(
     text: string,
@@ -89,31 +110,29 @@ export function openDatabase(connectionString: string, options: { maxConnections
     signal?: AbortSignal,
   ): Promise<readonly Row[]> {
     signal?.throwIfAborted();
-    let client: pg.PoolClient | undefined;
-    let broken = false;
-    const onAbort = () => {
-      if (client !== undefined) void cancel(client, config);
-    };
+    const client = await connect();
+    const onAbort = () => void cancel(client, config);
     signal?.addEventListener('abort', onAbort, { once: true });
+    let sound = false;
     try {
-      client = await pool.connect();
       signal?.throwIfAborted();
-      return (await client.query<Row>(text, [...values])).rows;
+      const { rows } = await client.query<Row>(text, [...values]);
+      sound = true;
+      return rows;
     } catch (error) {
-      // A statement that PostgreSQL refused leaves a sound connection behind.
-      broken = !(error instanceof pg.DatabaseError);
       signal?.throwIfAborted();
+      sound = error instanceof pg.DatabaseError; // refused, but answered
       throw postgresFailure(error, address);
     } finally {
       signal?.removeEventListener('abort', onAbort);
-      client?.release(broken);
+      client.release(!sound);
     }
   }
 
   return { address, query, close: () => pool.end() };
 }
 
-/** Ends the statement on the server, or at least our waiting for it. */
+/** Ends the statement on the server, then our waiting for it if it still waits. */
 async function cancel(client: pg.PoolClient, config: pg.ClientConfig): Promise<void> {
   // Not in the types of pg.
   const { processID, connection } = client as unknown as { processID: number; connection: pg.Connection };

@@ -42,11 +42,14 @@ const MEANINGS: Readonly<Record<string, Meaning>> = {
   '57P05': AWAY,
 };
 
-/** `address` is host:port/database. An AppError passes unchanged. */
-export function postgresFailure(error: unknown, address: string): AppError {
+/**
+ * `address` is host:port/database. `socketAlive`: the failure left the connection's socket open, so it was not the
+ * network's. An AppError passes unchanged.
+ */
+export function postgresFailure(error: unknown, address: string, socketAlive = false): AppError {
   if (error instanceof AppError) return error;
   const sqlState = sqlStateOf(error);
-  const { code, says } = meaningOf(error, sqlState);
+  const { code, says } = meaningOf(error, sqlState, socketAlive);
   return new AppError(code, `PostgreSQL at ${address} ${says}.`, {
     cause: error,
     context: { address, sqlState },
@@ -58,19 +61,23 @@ export function sqlStateOf(error: unknown): string | undefined {
   return error instanceof pg.DatabaseError ? error.code : undefined;
 }
 
-function meaningOf(error: unknown, sqlState: string | undefined): Meaning {
+function meaningOf(error: unknown, sqlState: string | undefined, socketAlive: boolean): Meaning {
   if (sqlState !== undefined) {
     const meaning = MEANINGS[sqlState] ?? MEANINGS[sqlState.slice(0, 2)];
     return meaning ?? { code: 'POSTGRES_FAILED', says: `refuses a statement (SQLSTATE ${sqlState})` };
   }
   const code = systemCodeOf(error);
-  if (code === undefined) {
-    // pg gives no code to what it finds out by itself: a connection that ended, or was not made in time.
-    return isPlainError(error) ? AWAY : { code: 'POSTGRES_FAILED', says: 'could not be asked' };
+  if (code !== undefined) {
+    return UNREACHABLE.has(code)
+      ? { ...AWAY, says: `cannot be reached (${code})` }
+      : { code: 'POSTGRES_FAILED', says: `cannot be used (${code})` };
   }
-  return UNREACHABLE.has(code)
-    ? { ...AWAY, says: `cannot be reached (${code})` }
-    : { code: 'POSTGRES_FAILED', says: `cannot be used (${code})` };
+  // pg gives no code to what it finds out by itself: that the connection ended or was not made in time, or, and then
+  // the socket is still there, that it cannot answer what the server asks for.
+  if (!isPlainError(error)) return { code: 'POSTGRES_FAILED', says: 'could not be asked' };
+  return socketAlive
+    ? { code: 'POSTGRES_AUTH', says: 'asks for a password, or for TLS, that DATABASE_URL does not have' }
+    : AWAY;
 }
 
 function systemCodeOf(error: unknown): string | undefined {
