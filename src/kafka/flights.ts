@@ -1,0 +1,225 @@
+/**
+ * The way of record batches to their leaders: up to five groups of batches ("flights") on the way at once, each with
+ * its sequence numbers, landed when all in-sync replicas have it.
+ *
+ * Guarantee: per partition the log has the batches once and in the order of `launch`. The broker refuses a batch that it
+ * has already or that overtook another, as long as it knows the producer in that partition: hence the first flight to
+ * a partition goes alone. A flight that failed is sent again byte for byte, one flight at a time, before newer ones.
+ *
+ * On failure: see `publisher.ts`; after 30 s, or at once where Kafka does not call the error retriable, all is given up.
+ */
+import { setTimeout as delay } from 'node:timers/promises';
+import { AppError } from '../core/errors.ts';
+import type { Log } from '../runtime/log.ts';
+import { backoffMs } from '../runtime/retry.ts';
+import type { Connection, KafkaClient } from './client.ts';
+import type { Broker } from './cluster.ts';
+import { wrapKafka } from './errors.ts';
+import {
+  DUPLICATE_SEQUENCE_NUMBER,
+  NONE,
+  type ProducePartition,
+  type ProduceResult,
+  produceRequest,
+  protocolError,
+  UNKNOWN_TOPIC_OR_PARTITION,
+} from './wire.ts';
+
+export interface OutgoingBatch extends ProducePartition {
+  readonly firstSequence: number;
+}
+
+export interface FlightOptions {
+  readonly topics: readonly string[];
+  /** 1 to 5: the broker remembers five batches of a producer and partition. */
+  readonly maxInFlight: number;
+  readonly retryForMs: number;
+  readonly signal: AbortSignal;
+}
+
+const REPLICAS_TIMEOUT_MS = 10_000;
+const REQUEST_TIMEOUT_MS = 15_000;
+const PRODUCER_ID_TIMEOUT_MS = 60_000;
+const FIRST_RETRY_MS = 50;
+const LAST_RETRY_MS = 1_000;
+
+class Flight {
+  readonly batches: readonly OutgoingBatch[];
+  readonly landed: Promise<void>;
+  outstanding: readonly OutgoingBatch[];
+  /** Set once the first attempt has ended badly. */
+  failure: unknown = null;
+  firstAttempt: Promise<void> = Promise.resolve();
+  land: () => void = () => undefined;
+  crash: (error: AppError) => void = () => undefined;
+
+  constructor(batches: readonly OutgoingBatch[]) {
+    this.batches = batches;
+    this.outstanding = batches;
+    this.landed = new Promise((resolve, reject) => {
+      this.land = resolve;
+      this.crash = reject;
+    });
+    // Whoever launched it may have failed before it could wait.
+    this.landed.catch(() => undefined);
+  }
+
+  get first(): boolean {
+    return this.batches.some((batch) => batch.firstSequence === 0);
+  }
+}
+
+export class Flights {
+  readonly #kafka: KafkaClient;
+  readonly #options: FlightOptions;
+  readonly #log: Log;
+  #connection: Connection | null = null;
+  /** Not landed yet, oldest first. */
+  #flights: Flight[] = [];
+  #recovery: Promise<void> | null = null;
+  #spent: AppError | null = null;
+
+  constructor(kafka: KafkaClient, options: FlightOptions, log: Log) {
+    this.#kafka = kafka;
+    this.#options = options;
+    this.#log = log;
+  }
+
+  /** The producer's identity, and the number of partitions of each topic. */
+  async open(): Promise<{ producerId: bigint; producerEpoch: number; partitions: Map<string, number> }> {
+    try {
+      const { cluster } = await this.#connect();
+      const controller = await cluster.findControllerBroker();
+      const producer = await controller.initProducerId({ transactionTimeout: PRODUCER_ID_TIMEOUT_MS });
+      const counts = this.#options.topics.map(
+        (topic) => [topic, cluster.findTopicPartitionMetadata(topic).length] as const,
+      );
+      return {
+        producerId: BigInt(producer.producerId),
+        producerEpoch: producer.producerEpoch,
+        partitions: new Map(counts),
+      };
+    } catch (error) {
+      await this.close();
+      throw wrapKafka(error, 'prepare publishing');
+    }
+  }
+
+  /** Not to be called again before it has returned: what it waits for is a free place, and to be on the way in order. */
+  async launch(batches: readonly OutgoingBatch[]): Promise<{ readonly landed: Promise<void> }> {
+    const flight = new Flight(batches);
+    for (;;) {
+      if (this.#spent !== null) throw this.#spent;
+      const alone = flight.first || this.#flights.some((other) => other.first);
+      const [oldest] = this.#flights;
+      if (this.#recovery !== null) await this.#recovery;
+      else if (oldest !== undefined && this.#flights.length >= (alone ? 1 : this.#options.maxInFlight)) {
+        await oldest.landed;
+      } else break;
+    }
+    this.#flights.push(flight);
+    const routed = this.#route(flight);
+    flight.firstAttempt = routed
+      .then((route) => this.#attempt(flight, route))
+      .catch((error: unknown) => {
+        flight.failure = error;
+        this.#recovery ??= this.#recover();
+      });
+    await routed.catch(() => undefined);
+    return flight;
+  }
+
+  async close(): Promise<void> {
+    await Promise.allSettled(this.#flights.map((flight) => flight.landed));
+    this.#spent ??= new AppError('KAFKA_FAILED', 'The publisher is closed.');
+    await this.#disconnect();
+  }
+
+  /** The leader of each batch, connected. */
+  async #route(flight: Flight): Promise<Map<Broker, OutgoingBatch[]>> {
+    const { cluster } = this.#connection ?? (await this.#connect());
+    const route = new Map<Broker, OutgoingBatch[]>();
+    for (const batch of flight.outstanding) {
+      const [nodeId] = Object.keys(cluster.findLeaderForPartitions(batch.topic, [batch.partition]));
+      if (nodeId === undefined) throw protocolError(UNKNOWN_TOPIC_OR_PARTITION);
+      const broker = await cluster.findBroker({ nodeId });
+      const own = route.get(broker);
+      if (own === undefined) route.set(broker, [batch]);
+      else own.push(batch);
+    }
+    return route;
+  }
+
+  async #attempt(flight: Flight, route: Map<Broker, OutgoingBatch[]>): Promise<void> {
+    const answers = await Promise.allSettled(
+      [...route].map(([broker, batches]) =>
+        broker.connectionPool.send(produceRequest(batches, REPLICAS_TIMEOUT_MS)),
+      ),
+    );
+    let failure: Error | null = null;
+    for (const answer of answers) {
+      if (answer.status === 'rejected') failure ??= answer.reason as Error;
+      else for (const result of answer.value.results) failure ??= settle(flight, result);
+    }
+    if (failure !== null) throw failure;
+    this.#flights = this.#flights.filter((other) => other !== flight);
+    flight.land();
+  }
+
+  /**
+   * Starts when a flight has failed; newer ones may have failed because of it (out of order), so its error is the one
+   * that counts. Waits until nothing is on the way any more, then sends one flight at a time.
+   */
+  async #recover(): Promise<void> {
+    await Promise.all(this.#flights.map((flight) => flight.firstAttempt));
+    const { retryForMs, signal } = this.#options;
+    const giveUpAt = Date.now() + retryForMs;
+    let failure = wrapKafka(this.#flights[0]?.failure, 'publish');
+    this.#log.warn({ error: failure }, 'Kafka did not take what was published; sending it again');
+    try {
+      for (let attempt = 1; ; attempt++) {
+        if (!isPassing(failure) || Date.now() > giveUpAt) throw failure;
+        await delay(backoffMs(attempt, FIRST_RETRY_MS, LAST_RETRY_MS, Math.random()), undefined, { signal });
+        try {
+          await this.#disconnect();
+          for (const flight of [...this.#flights]) await this.#attempt(flight, await this.#route(flight));
+          this.#log.warn({ attempt }, 'Kafka takes what is published again');
+          return;
+        } catch (error) {
+          failure = wrapKafka(error, 'publish');
+        }
+      }
+    } catch {
+      this.#spent = failure;
+      for (const flight of this.#flights) flight.crash(failure);
+      this.#flights = [];
+      await this.#disconnect();
+    } finally {
+      this.#recovery = null;
+    }
+  }
+
+  async #connect(): Promise<Connection> {
+    const { topics } = this.#options;
+    this.#connection = await this.#kafka.connect({ topics, requestTimeoutMs: REQUEST_TIMEOUT_MS });
+    return this.#connection;
+  }
+
+  async #disconnect(): Promise<void> {
+    const connection = this.#connection;
+    this.#connection = null;
+    await connection?.close();
+  }
+}
+
+/** Takes an acknowledged batch off the flight; answers the error of one that is not. */
+function settle(flight: Flight, { topic, partition, errorCode }: ProduceResult): Error | null {
+  if (errorCode !== NONE && errorCode !== DUPLICATE_SEQUENCE_NUMBER) return protocolError(errorCode);
+  flight.outstanding = flight.outstanding.filter((b) => b.topic !== topic || b.partition !== partition);
+  return null;
+}
+
+/** A topic that existed a moment ago may be unknown to a broker that just started. */
+function isPassing(error: AppError): boolean {
+  return error.disposition === 'retry' || error.code === 'KAFKA_TOPIC';
+}

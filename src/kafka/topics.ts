@@ -1,0 +1,134 @@
+/**
+ * Topics as the mapping wants them: absent ones are created, present ones are verified and never altered; everything that
+ * does not fit is reported at once (KAFKA_TOPIC).
+ */
+import { createRequire } from 'node:module';
+import type { Admin } from 'kafkajs';
+import type * as KafkaJs from 'kafkajs';
+import { AppError } from '../core/errors.ts';
+import { wrapKafka } from './errors.ts';
+import type { PartitionRange } from './offsets.ts';
+
+const { ConfigResourceTypes } = createRequire(import.meta.url)('kafkajs') as typeof KafkaJs;
+
+export interface TopicSpec {
+  readonly topic: string;
+  readonly partitions: number;
+  readonly replicationFactor: number;
+  /** By Kafka's names, such as `cleanup.policy`; what is not named here is left to the broker. */
+  readonly configs: Readonly<Record<string, string>>;
+}
+
+interface TopicState {
+  readonly partitions: number;
+  readonly configs: ReadonlyMap<string, string>;
+}
+
+/** Rejects with KAFKA_TOPIC naming every difference of every topic; then nothing was created either. */
+export async function ensureTopics(
+  admin: Admin,
+  specs: readonly TopicSpec[],
+): Promise<{ readonly created: readonly string[] }> {
+  try {
+    const present = await describeTopics(
+      admin,
+      await topicsExist(
+        admin,
+        specs.map((spec) => spec.topic),
+      ),
+    );
+    const problems = specs.flatMap((spec) => differences(spec, present.get(spec.topic)));
+    if (problems.length > 0) throw new AppError('KAFKA_TOPIC', problems.join(' '));
+    const absent = specs.filter((spec) => !present.has(spec.topic));
+    if (absent.length > 0) await admin.createTopics({ topics: absent.map(creation), waitForLeaders: true });
+    return { created: absent.map((spec) => spec.topic) };
+  } catch (error) {
+    throw wrapKafka(error, 'prepare the topics');
+  }
+}
+
+/** Those of `topics` that exist. */
+export async function topicsExist(admin: Admin, topics: readonly string[]): Promise<readonly string[]> {
+  try {
+    const known = new Set(await admin.listTopics());
+    return topics.filter((topic) => known.has(topic));
+  } catch (error) {
+    throw wrapKafka(error, 'list the topics');
+  }
+}
+
+/** Rejects with KAFKA_TOPIC if one of the topics is missing. */
+export async function endOffsets(
+  admin: Admin,
+  topics: readonly string[],
+): Promise<ReadonlyMap<string, readonly Omit<PartitionRange, 'topic'>[]>> {
+  try {
+    const offsets = await Promise.all(topics.map((topic) => admin.fetchTopicOffsets(topic)));
+    return new Map(
+      topics.map((topic, i) => [
+        topic,
+        (offsets[i] ?? [])
+          .map(({ partition, low, high }) => ({ partition, low: BigInt(low), end: BigInt(high) }))
+          .sort((a, b) => a.partition - b.partition),
+      ]),
+    );
+  } catch (error) {
+    throw wrapKafka(error, 'read the offsets of the topics');
+  }
+}
+
+async function describeTopics(admin: Admin, topics: readonly string[]): Promise<Map<string, TopicState>> {
+  if (topics.length === 0) return new Map();
+  const [metadata, described] = await Promise.all([
+    admin.fetchTopicMetadata({ topics: [...topics] }),
+    admin.describeConfigs({
+      resources: topics.map((name) => ({ type: ConfigResourceTypes.TOPIC, name })),
+      includeSynonyms: false,
+    }),
+  ]);
+  const configs = new Map(
+    described.resources.map((resource) => [
+      resource.resourceName,
+      new Map(resource.configEntries.map((entry) => [entry.configName, entry.configValue])),
+    ]),
+  );
+  return new Map(
+    metadata.topics.map(({ name, partitions }) => {
+      return [
+        name,
+        { partitions: partitions.length, configs: configs.get(name) ?? new Map<string, string>() },
+      ];
+    }),
+  );
+}
+
+function differences({ topic, partitions, configs }: TopicSpec, state: TopicState | undefined): string[] {
+  if (state === undefined) return [];
+  const problems: string[] = [];
+  if (state.partitions !== partitions) {
+    problems.push(
+      `Topic ${topic} has ${state.partitions} partitions, not ${partitions}: set "partitions" to ${state.partitions}.`,
+    );
+  }
+  const wrong = Object.entries(configs).filter(([name, value]) => !sameValue(state.configs.get(name), value));
+  if (wrong.length > 0) {
+    const actual = wrong.map(([name, value]) => `${name}=${state.configs.get(name) ?? ''}, not ${value}`);
+    const wanted = wrong.map(([name, value]) => `${name}=${value.includes(',') ? `[${value}]` : value}`);
+    problems.push(
+      `Topic ${topic} has ${actual.join(', ')}: run kafka-configs.sh --bootstrap-server … --alter ` +
+        `--entity-type topics --entity-name ${topic} --add-config ${wanted.join(',')}`,
+    );
+  }
+  return problems;
+}
+
+/** Kafka gives lists back in any order. */
+function sameValue(actual: string | undefined, wanted: string): boolean {
+  const sorted = (text: string): string => text.split(',').sort().join();
+  return actual !== undefined && sorted(actual) === sorted(wanted);
+}
+
+function creation({ topic, partitions, replicationFactor, configs }: TopicSpec): KafkaJs.ITopicConfig {
+  const configEntries = Object.entries(configs).map(([name, value]) => ({ name, value }));
+  return { topic, numPartitions: partitions, replicationFactor, configEntries };
+}
