@@ -84,6 +84,11 @@ export const CATALOGUE = {
     disposition: 'dead-letter',
     remedy: 'Raise message.max.bytes of the broker and the topic, then redrive.',
   },
+  CONTROL_MALFORMED: {
+    disposition: 'fatal',
+    remedy:
+      'Find out who wrote it: only the publisher writes the control topic, and an older version reads no newer one.',
+  },
   KAFKA_FAILED: { disposition: 'fatal', remedy: 'See the Kafka error code and the broker log.' },
 
   NEO4J_UNREACHABLE: {

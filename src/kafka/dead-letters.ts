@@ -1,0 +1,86 @@
+/**
+ * Records that could not be applied, each with its reason (I12): a compacted topic with the latest letter of each record
+ * key, so that a key that fails again and again takes one place. Redriving is a republish request; see there.
+ */
+import { z } from 'zod';
+import { AppError } from '../core/errors.ts';
+import type { Log } from '../runtime/log.ts';
+import type { KafkaClient } from './client.ts';
+import { createPublisher, type OutgoingRecord } from './publisher.ts';
+import { readLatest } from './read-topic.ts';
+import type { TopicSpec } from './topics.ts';
+
+const MAX_VALUE_BYTES = 256 * 1024;
+
+const deadLetter = z.object({
+  reason: z.object({ code: z.string(), message: z.string() }),
+  topic: z.string(),
+  /** Absent where the record never got into its topic. */
+  partition: z.int().optional(),
+  offset: z.string().optional(),
+  key: z.string().nullable(),
+  position: z.string().optional(),
+  /** In bytes. */
+  size: z.int(),
+  at: z.iso.datetime(),
+  /** Absent above 256 KiB. */
+  value: z.string().optional(),
+});
+
+export type DeadLetter = z.infer<typeof deadLetter>;
+
+export interface DeadLetters {
+  /** Durable when resolved. */
+  readonly send: (letters: readonly Omit<DeadLetter, 'at'>[]) => Promise<void>;
+  readonly close: () => Promise<void>;
+}
+
+export function deadLetterTopic(topic: string, replicationFactor: number): TopicSpec {
+  return { topic, partitions: 1, replicationFactor, configs: { 'cleanup.policy': 'compact' } };
+}
+
+export async function createDeadLetters(kafka: KafkaClient, topic: string, log: Log): Promise<DeadLetters> {
+  const publisher = await createPublisher(kafka, { topics: [topic] }, log);
+  return {
+    send: (letters) => publisher.send(letters.map((letter) => deadLetterRecord(topic, letter))),
+    close: () => publisher.close(),
+  };
+}
+
+export function deadLetterRecord(
+  deadLetters: string,
+  { value, ...letter }: Omit<DeadLetter, 'at'>,
+): OutgoingRecord & { readonly value: string } {
+  const small = value !== undefined && Buffer.byteLength(value) <= MAX_VALUE_BYTES;
+  return {
+    topic: deadLetters,
+    key: JSON.stringify({ topic: letter.topic, key: letter.key }),
+    value: JSON.stringify({ ...letter, at: new Date().toISOString(), ...(small ? { value } : {}) }),
+  };
+}
+
+/** The latest letter of each record key. Rejects with KAFKA_TOPIC if the topic is missing. */
+export async function readDeadLetters(
+  kafka: KafkaClient,
+  topic: string,
+  signal: AbortSignal,
+): Promise<readonly DeadLetter[]> {
+  const latest = await readLatest(kafka, topic, signal);
+  return [...latest.values()].map((value) => {
+    try {
+      return deadLetter.parse(JSON.parse(value.toString()));
+    } catch (cause) {
+      throw new AppError('KAFKA_FAILED', `Topic ${topic} holds a dead letter that cannot be understood.`, {
+        cause,
+      });
+    }
+  });
+}
+
+export async function countDeadLetters(
+  kafka: KafkaClient,
+  topic: string,
+  signal: AbortSignal,
+): Promise<number> {
+  return (await readLatest(kafka, topic, signal)).size;
+}
