@@ -76,7 +76,7 @@ export interface ControlWriter {
 }
 
 /** Written often and read whole: small segments, compacted early. */
-export function controlTopic(topic: string, replicationFactor: number): TopicSpec {
+export function controlTopicSpec(topic: string, replicationFactor: number): TopicSpec {
   const configs = {
     'cleanup.policy': 'compact',
     'segment.bytes': String(1024 * 1024),

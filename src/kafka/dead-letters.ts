@@ -35,7 +35,7 @@ export interface DeadLetters {
   readonly close: () => Promise<void>;
 }
 
-export function deadLetterTopic(topic: string, replicationFactor: number): TopicSpec {
+export function deadLetterTopicSpec(topic: string, replicationFactor: number): TopicSpec {
   return { topic, partitions: 1, replicationFactor, configs: { 'cleanup.policy': 'compact' } };
 }
 
