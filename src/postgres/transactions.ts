@@ -42,7 +42,7 @@ export interface Idle {
 
 export interface Transactions {
   /** null: the event carries nothing for the reader. */
-  push(event: StreamEvent): Change | TransactionEnd | Idle | null;
+  readonly push: (event: StreamEvent) => Change | TransactionEnd | Idle | null;
   /** Non-transactional logical messages, which have no place in the order of changes. */
   readonly skippedMessages: number;
 }
