@@ -1,13 +1,27 @@
 #!/usr/bin/env -S node --
-import { Command } from 'commander';
-import { describeError } from '../core/errors.ts';
+/** `eiq-platform`: each command imports what it needs when it runs, so that `--help` answers at once. */
+import { Command, CommanderError } from 'commander';
+import { describeError, isAppError } from '../core/errors.ts';
+import { registerDemo } from './demo-command.ts';
+import { registerGraph } from './graph-command.ts';
 import { registerStack } from './stack-command.ts';
 
-const program = new Command('eiq-platform');
+const FAILED = 1;
+const USAGE = 2;
+
+const program = new Command('eiq-platform')
+  .description('The platform graph: PostgreSQL replicated to Neo4j, provably right.')
+  .exitOverride();
+registerGraph(program);
 registerStack(program);
+registerDemo(program);
+
 try {
   await program.parseAsync();
 } catch (error) {
-  process.stderr.write(`${describeError(error)}\n`);
-  process.exitCode = 1;
+  if (error instanceof CommanderError) process.exitCode = error.exitCode === 0 ? 0 : USAGE;
+  else {
+    process.stderr.write(`${describeError(error)}\n`);
+    process.exitCode = isAppError(error, 'USAGE') ? USAGE : FAILED;
+  }
 }

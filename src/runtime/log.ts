@@ -1,6 +1,6 @@
 /** Logs: one JSON line per change of state, on stderr; stdout carries results only. Level = action required. */
 import { destination, type Logger, pino } from 'pino';
-import { AppError } from '../core/errors.ts';
+import { AppError, originOf } from '../core/errors.ts';
 
 export type Log = Pick<Logger, 'debug' | 'info' | 'warn' | 'error'>;
 
@@ -25,6 +25,6 @@ export function serializeError(error: unknown): Record<string, unknown> {
     }
     return { code: error.code, message: error.message, remedy: error.remedy, ...context };
   }
-  if (!(error instanceof Error)) return { name: typeof error };
-  return { name: error.name, at: error.stack?.split('\n').filter((line) => line.startsWith('    at ')) };
+  const [name, ...at] = originOf(error);
+  return { name, at };
 }

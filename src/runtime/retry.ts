@@ -38,3 +38,27 @@ export function backoffMs(attempt: number, initialMs: number, maxMs: number, ran
   const ceiling = Math.min(maxMs, initialMs * 2 ** Math.min(attempt - 1, 30));
   return Math.round(ceiling * (0.5 + random / 2));
 }
+
+const HEALTHY_MS = 60_000;
+
+/** Runs a session again each time it fails with what may be retried; a session that lasted begins the back-off anew. */
+export async function keepRunning(
+  session: () => Promise<void>,
+  options: Pick<RetryOptions, 'signal' | 'onRetry'>,
+): Promise<void> {
+  let failures = 0;
+  while (!options.signal.aborted) {
+    const startedAt = performance.now();
+    try {
+      await session();
+      return;
+    } catch (error) {
+      if (options.signal.aborted && error === options.signal.reason) return;
+      if (!(error instanceof AppError) || !mayRetry(error)) throw error;
+      failures = performance.now() - startedAt > HEALTHY_MS ? 1 : failures + 1;
+      const delayMs = backoffMs(failures, 200, 5_000, Math.random());
+      options.onRetry?.(error, failures, delayMs);
+      await delay(delayMs, undefined, { signal: options.signal }).catch(() => undefined);
+    }
+  }
+}

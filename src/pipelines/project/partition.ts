@@ -26,7 +26,8 @@ export interface PartitionContext {
   readonly deadLetter: (record: IncomingRecord, error: AppError) => Promise<void>;
   /** Durable when resolved: asks the publisher for the current row of each record's key. */
   readonly requestRepublish: (records: readonly IncomingRecord[], reason: string) => Promise<void>;
-  readonly commit: (next: bigint) => Promise<void>;
+  /** For Kafka's own tools only: progress is in the graph. */
+  readonly commit: (next: bigint) => void;
   readonly warnUnlisted: (column: string, count: number) => void;
   readonly log: Log;
 }
@@ -74,7 +75,7 @@ export async function runPartition(
       }
     }
     if (from < end) await apply([], end, before);
-    await context.commit(end);
+    context.commit(end);
   }
 
   async function setAside(aside: readonly SetAside[]): Promise<void> {

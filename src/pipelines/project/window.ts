@@ -58,6 +58,7 @@ export function plan(records: readonly IncomingRecord[], table: TableMapping, fr
       const decoded = decodeRecord(record.value);
       const verdict = judge(decoded, reader);
       if (verdict === 'epoch-below') throw epochBelow(table, record);
+      if (verdict === 'stale' && decoded.op === 't') throw staleTruncate(table);
       if (verdict === 'stale') {
         aside.push({ kind: 'stale', record, error: null });
         continue;
@@ -79,6 +80,14 @@ export function plan(records: readonly IncomingRecord[], table: TableMapping, fr
   }
   if (items.length > 0) steps.push({ kind: 'rows', items });
   return { steps, aside, reader, unlisted };
+}
+
+/** It has no key to ask for: the truncate of the newer session stands in the topic as well, but may be compacted away. */
+function staleTruncate(table: TableMapping): AppError {
+  return new AppError(
+    'RECORD_MALFORMED',
+    `A truncate of ${table.table} was written by a publisher that had lost the slot.`,
+  );
 }
 
 function epochBelow(table: TableMapping, record: IncomingRecord): AppError {

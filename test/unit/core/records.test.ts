@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { loadMapping } from '../../../src/config/connectors.ts';
-import { type Change, type Relation, UNCHANGED } from '../../../src/core/change.ts';
+import { type Cell, type Change, type Relation, UNCHANGED } from '../../../src/core/change.ts';
 import { decodeRecord } from '../../../src/core/envelope.ts';
 import { parseLsn } from '../../../src/core/lsn.ts';
 import { position } from '../../../src/core/position.ts';
@@ -133,7 +133,7 @@ describe('a change becomes', () => {
   });
 
   it('a record without the value of an untouched column that is not mapped', () => {
-    const after = [...row('7', 'x').slice(0, 6), UNCHANGED];
+    const after: Cell[] = [...row('7', 'x').slice(0, 6), UNCHANGED];
     const [record] = encode({ op: 'u', relation: extract, before: null, after, ...at });
     expect(decodeRecord(Buffer.from(record?.value ?? '')).after).not.toHaveProperty(['__proto__'], 'p');
   });

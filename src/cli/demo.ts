@@ -1,0 +1,217 @@
+/**
+ * The demo, as its output reads: servers, sample platform, replicator, load, live workload, check, summary.
+ * The check reads both sides itself; it shares nothing with the projector. Exit code 0 only if they are equal.
+ */
+import { spawn } from 'node:child_process';
+import { createWriteStream, mkdtempSync, rmSync } from 'node:fs';
+import { once } from 'node:events';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import neo4j, { type Driver } from 'neo4j-driver';
+import pg from 'pg';
+import { AppError } from '../core/errors.ts';
+import { checkGraph } from '../sample/checker.ts';
+import { load } from '../sample/load.ts';
+import { importStix } from '../sample/stix.ts';
+import { createTables } from '../sample/tables.ts';
+import { runWorkload } from '../sample/workload.ts';
+import { type Stack, startStack } from '../stack/stack.ts';
+import type { DemoOptions } from './demo-command.ts';
+import { measureLatency } from './demo-latency.ts';
+import { progressLine } from './progress-line.ts';
+
+export async function runDemo(options: DemoOptions): Promise<number> {
+  const interrupted = new AbortController();
+  const stop = () => {
+    interrupted.abort();
+  };
+  process.once('SIGINT', stop).once('SIGTERM', stop);
+  const { signal } = interrupted;
+  const startedAt = performance.now();
+  const folder = mkdtempSync(join(tmpdir(), 'eiq-demo-'));
+  const say = progressLine(process.stderr);
+  say('starting PostgreSQL, Kafka and Neo4j');
+  const stack = await startStack({ dir: join(folder, 'stack'), ephemeral: true, onProgress: say, signal });
+  const sql = new pg.Pool({ connectionString: stack.env['DATABASE_URL'], max: 8 });
+  const driver = connectNeo4j(stack);
+  const replicator = startReplicator(stack, join(folder, 'replicate.log'));
+  try {
+    const loaded = await loadPlatform(sql, options, say, signal);
+    const loadSeconds = await caughtUp(stack, loaded.startedAt);
+    say(`the graph has caught up with ${loaded.changes} changes`);
+
+    say(`live workload: ${options.rate} changes/s for ${options.seconds} s`);
+    const latency = measureLatency(sql, driver, options.seconds * 1000, signal);
+    const workload = { rate: options.rate, durationMs: options.seconds * 1000, seed: 7, signal };
+    const live = await runWorkload(sql, workload);
+    const { p50, p99, samples } = await latency;
+    await caughtUp(stack, performance.now());
+
+    say('comparing the graph with PostgreSQL, row by row');
+    const client = await sql.connect();
+    const check = await checkGraph(client, driver).finally(() => {
+      client.release();
+    });
+    const seconds = (performance.now() - startedAt) / 1000;
+    const total = Object.values(check.rows).reduce((sum, n) => sum + n, 0);
+    print('');
+    table([
+      ...Object.entries(check.rows).map(([name, n]): [string, string] => [`rows in ${name}`, grouped(n)]),
+      ['nodes in the graph', `${grouped(check.nodes)} and ${grouped(check.stubs)} stubs`],
+      ['relationships in the graph', grouped(check.relationships)],
+      [
+        'loaded',
+        `${grouped(loaded.changes)} changes at ${grouped(loaded.changes / loadSeconds)} changes/s, PostgreSQL to graph`,
+      ],
+      [
+        'live workload',
+        `${grouped(live.changes)} changes at ${grouped((live.changes * 1000) / live.elapsedMs)} changes/s`,
+      ],
+      [
+        'latency, commit to visible',
+        `p50 ${p50.toFixed(0)} ms, p99 ${p99.toFixed(0)} ms (${samples} samples)`,
+      ],
+      ['took', `${seconds.toFixed(1)} s`],
+    ]);
+    await showGraph(driver);
+    print('');
+    if (check.equal) print(`The graph equals PostgreSQL: all ${grouped(total)} rows compared.`);
+    else {
+      print('THE GRAPH DIFFERS from PostgreSQL:');
+      for (const line of check.differences) print(`  ${line}`);
+    }
+    if (options.keep && !signal.aborted) await keep(stack, replicator.log, signal);
+    return check.equal ? 0 : 1;
+  } finally {
+    await replicator.stop();
+    await driver.close();
+    await sql.end();
+    await stack.stop();
+    if (replicator.failed()) process.stderr.write(`The replicator failed; its log: ${replicator.log}\n`);
+    else rmSync(folder, { recursive: true, force: true });
+  }
+}
+
+function connectNeo4j({ env }: Stack): Driver {
+  const auth = neo4j.auth.basic(env['NEO4J_USERNAME'] ?? '', env['NEO4J_PASSWORD'] ?? '');
+  return neo4j.driver(env['NEO4J_URI'] ?? '', auth, { useBigInt: true });
+}
+
+interface Replicator {
+  readonly log: string;
+  readonly failed: () => boolean;
+  readonly stop: () => Promise<void>;
+}
+
+/** A process of its own, as on a platform host. */
+function startReplicator(stack: Stack, log: string): Replicator {
+  const child = spawn(process.execPath, [join(import.meta.dirname, 'main.js'), 'graph', 'replicate'], {
+    env: { ...stack.env, PATH: '' },
+    stdio: ['ignore', 'ignore', 'pipe'],
+  });
+  child.stderr.pipe(createWriteStream(log));
+  const exited = once(child, 'exit');
+  let stopping = false;
+  return {
+    log,
+    failed: () => child.exitCode !== 0,
+    async stop() {
+      if (!stopping) child.kill('SIGTERM');
+      stopping = true;
+      await exited;
+    },
+  };
+}
+
+async function loadPlatform(
+  sql: pg.Pool,
+  options: DemoOptions,
+  say: (line: string) => void,
+  signal: AbortSignal,
+): Promise<{ changes: number; startedAt: number }> {
+  const client = await sql.connect();
+  try {
+    await createTables(client);
+    const startedAt = performance.now();
+    if (options.stix !== undefined) {
+      say(`importing ${options.stix}`);
+      const { inserted, updated, deleted } = await importStix(client, options.stix);
+      return { changes: inserted + updated + deleted, startedAt };
+    }
+    const { entities } = options;
+    const done = await load(client, { seed: 1, entities, signal }, ({ inserted, done }) => {
+      say(`loading the sample platform: ${grouped(inserted)} rows, ${Math.round(done * 100)} %`);
+    });
+    return { changes: done.inserted + done.touched + done.deleted, startedAt };
+  } finally {
+    client.release();
+  }
+}
+
+/** Runs `graph wait`; seconds since `startedAt`. */
+async function caughtUp(stack: Stack, startedAt: number): Promise<number> {
+  const wait = spawn(
+    process.execPath,
+    [join(import.meta.dirname, 'main.js'), 'graph', 'wait', '--timeout', '120'],
+    {
+      env: { ...stack.env, PATH: '', LOG_LEVEL: 'error' },
+      stdio: ['ignore', 'ignore', 'inherit'],
+    },
+  );
+  const [code] = (await once(wait, 'exit')) as [number | null];
+  if (code !== 0) throw new AppError('TIMED_OUT', 'The graph did not catch up.');
+  return (performance.now() - startedAt) / 1000;
+}
+
+async function showGraph(driver: Driver): Promise<void> {
+  for (const [title, query] of [
+    [
+      'Most connected entities',
+      `MATCH (e:Entity) WHERE e.title IS NOT NULL
+       WITH e, COUNT { (e)--() } AS degree ORDER BY degree DESC, e.id LIMIT 5
+       RETURN e.type AS type, left(e.title, 50) AS title, degree`,
+    ],
+    [
+      'Extracts that most indicators share',
+      `MATCH (i:Indicator)-[:OBSERVED|SIGHTED]->(x:Extract)
+       WITH x, count(DISTINCT i) AS indicators ORDER BY indicators DESC, x.id LIMIT 5
+       RETURN x.kind AS kind, left(x.value, 50) AS value, indicators`,
+    ],
+    [
+      'Relations by type of their ends',
+      `MATCH (a:Entity)-[r:RELATED]->(b:Entity) WHERE a.type IS NOT NULL AND b.type IS NOT NULL
+       WITH a.type AS from, r.key AS key, b.type AS to, count(*) AS relations
+       RETURN from, key, to, relations ORDER BY relations DESC, from, key, to LIMIT 5`,
+    ],
+  ] as const) {
+    const { keys, records } = await driver.executeQuery(query);
+    print('', title);
+    table(records.map((record) => keys.map((key) => String(record.get(key)))));
+  }
+}
+
+async function keep(stack: Stack, log: string, signal: AbortSignal): Promise<void> {
+  print('', 'Everything stays up until Ctrl-C. To connect:');
+  table(Object.entries(stack.env).map(([name, value]): [string, string] => [name, value]));
+  print(`  the replicator logs to ${log}`);
+  if (!signal.aborted) await once(signal, 'abort');
+}
+
+function print(...lines: string[]): void {
+  for (const line of lines) process.stdout.write(`${line}\n`);
+}
+
+function table(rows: readonly (readonly string[])[]): void {
+  const widths = (rows[0] ?? []).map((_, i) => Math.max(...rows.map((row) => row[i]?.length ?? 0)));
+  for (const row of rows)
+    print(
+      `  ${row
+        .map((cell, i) => cell.padEnd(widths[i] ?? 0))
+        .join('  ')
+        .trimEnd()}`,
+    );
+}
+
+function grouped(n: number): string {
+  return Math.round(n).toLocaleString('en-US');
+}

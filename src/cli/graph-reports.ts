@@ -1,0 +1,95 @@
+/** `graph wait` and `graph status`: questions that are answered on stdout and by the exit code. */
+import type { PartitionRange } from '../kafka/offsets.ts';
+import { createKafka, type KafkaClient } from '../kafka/client.ts';
+import { countDeadLetters } from '../kafka/dead-letters.ts';
+import { endOffsets } from '../kafka/topics.ts';
+import { wrapKafka } from '../kafka/errors.ts';
+import { connectNeo4j } from '../neo4j/client.ts';
+import { readProgress } from '../neo4j/progress.ts';
+import { formatStatus, readStatus } from '../ops/status.ts';
+import { waitForGraph } from '../pipelines/wait.ts';
+import { openDatabase } from '../postgres/client.ts';
+import { inspectSlot } from '../postgres/slot.ts';
+import { inspectSource } from '../postgres/source.ts';
+import { enabledGraphContext, type GraphContext } from './graph-context.ts';
+
+const SERVERS = ['DATABASE_URL', 'KAFKA_BROKERS', 'NEO4J_URI'] as const;
+
+/** Exit 0 once the graph has everything committed before the call; throws TIMED_OUT with how far it is. */
+export async function runWait(timeoutMs: number): Promise<void> {
+  const context = enabledGraphContext('wait', SERVERS);
+  await withServers(context, async ({ sql, client, graph }) => {
+    const { mapping } = context;
+    await waitForGraph(
+      {
+        mapping,
+        sql,
+        topicEnds: () => topicEnds(client, context),
+        progress: () => readProgress(graph, mapping),
+      },
+      timeoutMs,
+      new AbortController().signal,
+    );
+  });
+}
+
+/** Exit 0 if everything is up and at work, else 1. */
+export async function runStatus(json: boolean): Promise<void> {
+  const context = enabledGraphContext('status', SERVERS);
+  const { mapping } = context;
+  const status = await withServers(context, ({ sql, client, graph }) =>
+    readStatus(
+      {
+        mapping,
+        source: async () => ({
+          info: await inspectSource(sql),
+          slot: await inspectSlot(sql, mapping.source.slot),
+        }),
+        topics: async () => ({
+          ends: await topicEnds(client, context),
+          deadLetters: await countDeadLetters(client, mapping.deadLetterTopic, AbortSignal.timeout(10_000)),
+        }),
+        graph: () => readProgress(graph, mapping),
+      },
+      Date.now(),
+    ),
+  );
+  process.stdout.write(json ? `${JSON.stringify(status, null, 2)}\n` : formatStatus(status));
+  if (!status.healthy) process.exitCode = 1;
+}
+
+interface Servers {
+  readonly sql: ReturnType<typeof openDatabase>;
+  readonly client: KafkaClient;
+  readonly graph: ReturnType<typeof connectNeo4j>;
+}
+
+async function withServers<T>(
+  { databaseUrl, kafka, neo4j, log }: GraphContext,
+  use: (servers: Servers) => Promise<T>,
+): Promise<T> {
+  const sql = openDatabase(databaseUrl);
+  const graph = connectNeo4j(neo4j, log);
+  try {
+    return await use({ sql, graph, client: createKafka(kafka, log) });
+  } finally {
+    await graph.close();
+    await sql.close();
+  }
+}
+
+async function topicEnds(client: KafkaClient, { mapping }: GraphContext): Promise<PartitionRange[]> {
+  const admin = client.admin();
+  try {
+    await admin.connect();
+    const ends = await endOffsets(
+      admin,
+      mapping.tables.map((table) => table.topic),
+    );
+    return [...ends].flatMap(([topic, partitions]) => partitions.map((range) => ({ topic, ...range })));
+  } catch (error) {
+    throw wrapKafka(error, 'read where the topics end');
+  } finally {
+    await admin.disconnect();
+  }
+}

@@ -1,0 +1,131 @@
+/** How things stand: each server, the slot, progress per table, dead letters. Whatever cannot be asked is shown as down. */
+import type { Mapping } from '../core/mapping.ts';
+import { describeError } from '../core/errors.ts';
+import { formatLsn } from '../core/lsn.ts';
+import type { PartitionRange } from '../kafka/offsets.ts';
+import type { PartitionProgress } from '../neo4j/progress.ts';
+import type { SlotInfo } from '../postgres/slot.ts';
+import type { SourceInfo } from '../postgres/source.ts';
+import { recordsBehind } from '../pipelines/wait.ts';
+
+export interface StatusSources {
+  readonly mapping: Mapping;
+  readonly source: () => Promise<{ readonly info: SourceInfo; readonly slot: SlotInfo | null }>;
+  readonly topics: () => Promise<{ readonly ends: readonly PartitionRange[]; readonly deadLetters: number }>;
+  readonly graph: () => Promise<readonly PartitionProgress[]>;
+}
+
+export interface Status {
+  /** Every server is up, the slot is being read, and nothing is in the way. */
+  readonly healthy: boolean;
+  readonly servers: Readonly<Record<'postgres' | 'kafka' | 'neo4j', ServerStatus>>;
+  readonly slot: {
+    readonly name: string;
+    readonly exists: boolean;
+    readonly active: boolean;
+    readonly confirmedFlush: string | null;
+    /** WAL that is not yet in Kafka, in bytes. */
+    readonly lagBytes: number | null;
+    /** WAL that PostgreSQL keeps for the slot, in bytes. */
+    readonly retainedBytes: number | null;
+    readonly walStatus: string | null;
+  } | null;
+  readonly tables: readonly {
+    readonly table: string;
+    readonly topic: string;
+    readonly partitions: number;
+    /** Records in Kafka that the graph does not have yet; null if one of the two cannot be asked. */
+    readonly recordsBehind: number | null;
+    /** Commit time of the newest change applied, ISO 8601. */
+    readonly appliedUpTo: string | null;
+  }[];
+  /** Age of the newest change applied, while something is behind; 0 when nothing is; null if unknown. */
+  readonly lagSeconds: number | null;
+  readonly deadLetters: number | null;
+}
+
+type ServerStatus = { readonly up: true } | { readonly up: false; readonly error: string };
+
+export async function readStatus(sources: StatusSources, nowMs: number): Promise<Status> {
+  const { mapping } = sources;
+  const [source, topics, graph] = await Promise.all([
+    ask(sources.source),
+    ask(sources.topics),
+    ask(sources.graph),
+  ]);
+  const slot = source.value?.slot ?? null;
+  const ends = topics.value?.ends ?? null;
+  const progress = graph.value ?? null;
+
+  const tables = mapping.tables.map(({ table, topic }) => {
+    const own = (of: { readonly topic: string }) => of.topic === topic;
+    const applied = Math.max(0, ...(progress ?? []).filter(own).map((p) => p.committedMs ?? 0));
+    return {
+      table,
+      topic,
+      partitions: ends?.filter(own).length ?? mapping.source.partitions,
+      recordsBehind:
+        ends === null || progress === null ? null : Number(recordsBehind(ends.filter(own), progress)),
+      appliedUpTo: applied === 0 ? null : new Date(applied).toISOString(),
+    };
+  });
+  const behind = tables.reduce((sum, table) => sum + (table.recordsBehind ?? 0), 0);
+  const newest = Math.max(0, ...(progress ?? []).map((p) => p.committedMs ?? 0));
+  const known = ends !== null && progress !== null;
+  const allUp = source.server.up && topics.server.up && graph.server.up;
+  return {
+    healthy: allUp && slot?.activePid != null && slot.invalidation === null,
+    servers: { postgres: source.server, kafka: topics.server, neo4j: graph.server },
+    slot:
+      source.value === null
+        ? null
+        : {
+            name: mapping.source.slot,
+            exists: slot !== null,
+            active: slot?.activePid != null,
+            confirmedFlush: slot === null ? null : formatLsn(slot.confirmedFlush),
+            lagBytes: slot === null ? null : Number(slot.lagBytes),
+            retainedBytes: slot === null ? null : Number(slot.retainedBytes),
+            walStatus: slot?.walStatus ?? null,
+          },
+    tables,
+    lagSeconds: !known ? null : behind === 0 ? 0 : newest === 0 ? null : Math.max(0, (nowMs - newest) / 1000),
+    deadLetters: topics.value?.deadLetters ?? null,
+  };
+}
+
+async function ask<T>(question: () => Promise<T>): Promise<{ value: T | null; server: ServerStatus }> {
+  try {
+    return { value: await question(), server: { up: true } };
+  } catch (error) {
+    return { value: null, server: { up: false, error: describeError(error) } };
+  }
+}
+
+/** For people. */
+export function formatStatus(status: Status): string {
+  const lines: string[] = [];
+  for (const [name, server] of Object.entries(status.servers)) {
+    lines.push(`${name.padEnd(10)}${server.up ? 'up' : `DOWN  ${server.error}`}`);
+  }
+  const { slot } = status;
+  if (slot !== null) {
+    const state = !slot.exists ? 'MISSING' : slot.active ? 'active' : 'NOT ACTIVE: no publisher is running';
+    lines.push(`slot      ${slot.name}  ${state}`);
+    if (slot.exists) {
+      lines.push(
+        `          confirmed ${slot.confirmedFlush}, ${slot.lagBytes} bytes not in Kafka, ${slot.retainedBytes} bytes of WAL kept`,
+      );
+    }
+  }
+  lines.push(`lag       ${status.lagSeconds === null ? 'unknown' : `${status.lagSeconds.toFixed(1)} s`}`);
+  const width = Math.max(...status.tables.map((t) => t.table.length));
+  for (const { table, recordsBehind, appliedUpTo } of status.tables) {
+    const behind = recordsBehind === null ? 'unknown' : `${recordsBehind} records behind`;
+    lines.push(
+      `table     ${table.padEnd(width)}  ${behind}${appliedUpTo === null ? '' : `, applied up to ${appliedUpTo}`}`,
+    );
+  }
+  lines.push(`dead letters  ${status.deadLetters ?? 'unknown'}`);
+  return `${lines.join('\n')}\n`;
+}

@@ -1,0 +1,183 @@
+/**
+ * The projector (I1): the only writer of the replicated graph.
+ *
+ *   schema, graph identity, progress rows ─▶ join the group of this graph ─▶ per partition: take over ─▶ apply
+ *
+ * Guarantee: effects happen once and in order per partition, whoever else runs (I8); nothing older wins and nothing
+ * deleted comes back (I7). The group's name derives from the graph's identity, so projectors of two graphs never share
+ * partitions, and what a graph has is read from the graph.
+ * On failure: what may pass is tried again for as long as it takes; a topic that no longer fits the graph ends the
+ * service as a gap (I6).
+ */
+import { randomUUID } from 'node:crypto';
+import { setTimeout as delay } from 'node:timers/promises';
+import { AppError, isAppError } from '../../core/errors.ts';
+import type { Mapping, TableMapping } from '../../core/mapping.ts';
+import { REPUBLISH_PREFIX } from '../../core/messages.ts';
+import type { ReaderState } from '../../core/partition-reader.ts';
+import { createKafka, type KafkaClient, type KafkaOptions } from '../../kafka/client.ts';
+import { readControl, type TopicRecord } from '../../kafka/control.ts';
+import { createDeadLetters } from '../../kafka/dead-letters.ts';
+import { subscribe } from '../../kafka/subscriber.ts';
+import { connectNeo4j, type Graph, type Neo4jOptions } from '../../neo4j/client.ts';
+import { consumerGroup, graphIdentity } from '../../neo4j/graph-id.ts';
+import { ensureProgress, takeOver } from '../../neo4j/progress.ts';
+import { ensureSchema } from '../../neo4j/schema.ts';
+import { createWriter } from '../../neo4j/writer.ts';
+import { type Database, openDatabase } from '../../postgres/client.ts';
+import { emitMessage } from '../../postgres/messages.ts';
+import type { Log } from '../../runtime/log.ts';
+import { keepRunning } from '../../runtime/retry.ts';
+import type { Service } from '../../runtime/service.ts';
+import { deadLetterOf } from './dead-letters.ts';
+import { type PartitionContext, runPartition } from './partition.ts';
+import { requestsFor } from './requests.ts';
+
+export interface ProjectOptions {
+  readonly mapping: Mapping;
+  readonly databaseUrl: string;
+  readonly kafka: KafkaOptions;
+  readonly neo4j: Neo4jOptions;
+  readonly log: Log;
+}
+
+interface Context extends ProjectOptions {
+  readonly sql: Database;
+  readonly client: KafkaClient;
+  readonly graph: Graph;
+}
+
+const TOPICS_POLL_MS = 500;
+
+export function projectService(options: ProjectOptions): Service {
+  const { log } = options;
+  return {
+    async run(signal) {
+      const sql = openDatabase(options.databaseUrl);
+      const client = createKafka(options.kafka, log);
+      const graph = connectNeo4j(options.neo4j, log);
+      try {
+        await keepRunning(() => session({ ...options, sql, client, graph }, signal), {
+          signal,
+          onRetry(error, failures, delayMs) {
+            log.warn({ error, failures, delayMs }, 'the projector lost its session; beginning another');
+          },
+        });
+      } finally {
+        await graph.close();
+        await sql.close();
+      }
+    },
+  };
+}
+
+async function session(context: Context, signal: AbortSignal): Promise<void> {
+  const { mapping, client, graph, sql, log } = context;
+  await ensureSchema(graph, mapping, signal);
+  const identity = await graphIdentity(graph, mapping, signal);
+  const topics = await topicsOf(context, signal);
+  await ensureProgress(graph, mapping, topics, signal);
+
+  const owner = randomUUID();
+  const runId = `projector-${owner}`;
+  const writer = createWriter(graph, mapping, { owner });
+  const deadLetters = await createDeadLetters(client, mapping.deadLetterTopic, log);
+  const byTopic = new Map(mapping.tables.map((table) => [table.topic, table]));
+  const takenOver = new Map<string, { next: bigint; reader: ReaderState }>();
+  const warned = new Set<string>();
+
+  function contextOf(
+    table: TableMapping,
+    partition: number,
+    commit: (next: bigint) => void,
+  ): PartitionContext {
+    return {
+      table,
+      partition,
+      writer,
+      log,
+      commit,
+      async deadLetter(record, error) {
+        await deadLetters.send([deadLetterOf(table, partition, record, error)]);
+        log.error(
+          { error, topic: table.topic, partition, offset: record.offset.toString() },
+          'a record cannot be applied: dead letter',
+        );
+      },
+      async requestRepublish(records, reason) {
+        for (const request of requestsFor(table, records, runId, reason)) {
+          await emitMessage(sql, REPUBLISH_PREFIX, JSON.stringify(request), signal);
+        }
+      },
+      warnUnlisted(column, count) {
+        if (warned.has(`${table.table}.${column}`)) return;
+        warned.add(`${table.table}.${column}`);
+        log.warn({ table: table.table, column, count }, 'the mapping does not list a value of this column');
+      },
+    };
+  }
+
+  try {
+    await subscribe(
+      client,
+      {
+        groupId: consumerGroup(mapping.sink.consumerGroupPrefix, identity),
+        topics: [...topics.keys()],
+        maxRecordsPerBatch: mapping.sink.batch.maxRecords,
+        maxBytesPerBatch: mapping.sink.batch.maxBytes,
+      },
+      {
+        async onAssigned({ topic, partition }, abandoned) {
+          const generation = topics.get(topic)?.generation ?? '';
+          const taken = await takeOver(graph, mapping, { topic, partition, owner, generation }, abandoned);
+          takenOver.set(`${topic}-${partition}`, { next: taken.next, reader: taken });
+          return taken.next;
+        },
+        async runPartition(lane, { topic, partition }, abandoned) {
+          const table = byTopic.get(topic);
+          const taken = takenOver.get(`${topic}-${partition}`);
+          if (table === undefined || taken === undefined)
+            throw new RangeError(`${topic}-${partition} was not assigned`);
+          await runPartition(lane, taken, contextOf(table, partition, lane.commit), abandoned);
+        },
+      },
+      log,
+      signal,
+    );
+  } finally {
+    await deadLetters.close();
+  }
+}
+
+/** The data topics with their generations, once the publisher has made all of them. */
+async function topicsOf(
+  { mapping, client, log }: Context,
+  signal: AbortSignal,
+): Promise<ReadonlyMap<string, TopicRecord>> {
+  for (let attempt = 1; ; attempt++) {
+    const known = await knownTopics(client, mapping, signal);
+    const missing = mapping.tables.filter(({ topic }) => !known.has(topic));
+    if (missing.length === 0)
+      return new Map(
+        mapping.tables
+          .map(({ topic }) => [topic, known.get(topic)])
+          .filter((entry): entry is [string, TopicRecord] => entry[1] !== undefined),
+      );
+    if (attempt === 1)
+      log.info({ topics: missing.map((t) => t.topic) }, 'waiting for the publisher to make the topics');
+    await delay(TOPICS_POLL_MS, undefined, { signal });
+  }
+}
+
+async function knownTopics(
+  client: KafkaClient,
+  mapping: Mapping,
+  signal: AbortSignal,
+): Promise<ReadonlyMap<string, TopicRecord>> {
+  try {
+    return (await readControl(client, mapping.controlTopic, signal)).topics;
+  } catch (error) {
+    if (isAppError(error, 'KAFKA_TOPIC')) return new Map();
+    throw error;
+  }
+}

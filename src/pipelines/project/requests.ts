@@ -1,0 +1,40 @@
+/** From records that were not applied to the republish requests that ask for their keys (I2). */
+import type { TableMapping } from '../../core/mapping.ts';
+import type { RepublishRequest } from '../../core/messages.ts';
+import type { IncomingRecord } from '../../kafka/subscriber.ts';
+
+const KEYS_PER_REQUEST = 1000;
+
+/** Keys that cannot be read are left out: their records are malformed, and dead letters of their own. */
+export function requestsFor(
+  table: TableMapping,
+  records: readonly Pick<IncomingRecord, 'key'>[],
+  runId: string,
+  reason: string,
+): RepublishRequest[] {
+  const keys = new Map<string, string[]>();
+  for (const { key } of records) {
+    const parts = key === null ? null : keyParts(table, key);
+    if (parts !== null) keys.set(JSON.stringify(parts), parts);
+  }
+  const all = [...keys.values()];
+  const requests: RepublishRequest[] = [];
+  for (let i = 0; i < all.length; i += KEYS_PER_REQUEST) {
+    requests.push({ v: 1, table: table.table, keys: all.slice(i, i + KEYS_PER_REQUEST), runId, reason });
+  }
+  return requests;
+}
+
+/** The key's values as text, in the mapping's order; null if the record's key is not that of a row. */
+function keyParts(table: TableMapping, key: Uint8Array): string[] | null {
+  let row: unknown;
+  try {
+    row = JSON.parse(Buffer.from(key).toString('utf8'));
+  } catch {
+    return null;
+  }
+  if (typeof row !== 'object' || row === null) return null;
+  const values = table.key.map(({ name }) => (row as Record<string, unknown>)[name]);
+  if (values.some((value) => typeof value !== 'string' && typeof value !== 'number')) return null;
+  return values.map(String);
+}

@@ -1,0 +1,186 @@
+/**
+ * Before a session: everything that must be right, and what a first start makes. Nothing is made before source and
+ * tables have passed their checks. Order of a first start: the control record that says one has begun, topics,
+ * publication, slot; so that it can die anywhere and be begun again, while anything missing later is a gap (I6).
+ */
+import { randomUUID } from 'node:crypto';
+import { AppError } from '../../core/errors.ts';
+import type { Mapping } from '../../core/mapping.ts';
+import { nextGeneration } from '../../core/position.ts';
+import { decideSource, type ObservedSource } from '../../core/source-identity.ts';
+import type { KafkaClient } from '../../kafka/client.ts';
+import {
+  type ControlRecord,
+  type ControlState,
+  type ControlWriter,
+  controlTopicSpec,
+  createControlWriter,
+  readControl,
+} from '../../kafka/control.ts';
+import { deadLetterTopicSpec } from '../../kafka/dead-letters.ts';
+import { ensureTopics, topicsExist, type TopicSpec } from '../../kafka/topics.ts';
+import type { Sql } from '../../postgres/client.ts';
+import { createSlot, ensurePublication, inspectSlot } from '../../postgres/slot.ts';
+import { inspectSource, requireSource, type SourceInfo } from '../../postgres/source.ts';
+import { checkTables, estimateRows } from '../../postgres/tables.ts';
+import type { Log } from '../../runtime/log.ts';
+import { recordedSource, sourceChanged } from './take-over.ts';
+
+export interface PrepareContext {
+  readonly mapping: Mapping;
+  readonly sql: Sql;
+  readonly client: KafkaClient;
+  readonly managePublication: boolean;
+  readonly log: Log;
+}
+
+/** Resolves to the writer of the control topic. Throws the first thing that is wrong, or SOURCE_CHANGED. */
+export async function prepare(context: PrepareContext, signal: AbortSignal): Promise<ControlWriter> {
+  const { mapping, sql, client, log } = context;
+  const source = await inspectSource(sql, signal);
+  requireSource(source);
+  await requireTables(sql, mapping, 'before the publication');
+
+  const admin = client.admin();
+  await admin.connect();
+  try {
+    await ensureTopics(admin, [controlTopicSpec(mapping.controlTopic, mapping.source.replicationFactor)]);
+    const state = await readControl(client, mapping.controlTopic, signal);
+    const names = mapping.tables.map((table) => table.topic);
+    const present = await topicsExist(admin, names);
+    const observed = await observe(sql, mapping, source, signal);
+    const decision = decideSource(recordedSource(state.source), observed, present.length > 0);
+    if (decision.kind === 'gap') throw sourceChanged(decision.reason);
+    const lost = names.filter((name) => state.topics.has(name) && !present.includes(name));
+    if (lost.length > 0) throw topicsLost(lost);
+
+    const first = decision.kind === 'first-start';
+    const control = await createControlWriter(client, mapping.controlTopic, log);
+    if (first) await control.write([beginning(mapping, state, source)]);
+    const { created } = await ensureTopics(admin, [
+      ...dataTopics(mapping),
+      deadLetterTopicSpec(mapping.deadLetterTopic, mapping.source.replicationFactor),
+    ]);
+    await nameGenerations(control, state, names);
+    await preparePublicationAndSlot(context, first, observed.slot === null, signal);
+    if (first)
+      log.info(
+        { topics: created, slot: mapping.source.slot },
+        'first start: topics, publication and slot are made',
+      );
+    return control;
+  } finally {
+    await admin.disconnect();
+  }
+}
+
+export async function observe(
+  sql: Sql,
+  mapping: Mapping,
+  source: SourceInfo,
+  signal: AbortSignal,
+): Promise<ObservedSource> {
+  const { systemIdentifier, timeline, database, currentLsn } = source;
+  return {
+    systemIdentifier,
+    timeline,
+    database,
+    currentLsn,
+    slot: await inspectSlot(sql, mapping.source.slot, signal),
+  };
+}
+
+/** Each topic's generation is written once, when it is first seen here: just created, or adopted empty. */
+async function nameGenerations(
+  control: ControlWriter,
+  state: ControlState,
+  topics: readonly string[],
+): Promise<void> {
+  const createdAt = new Date().toISOString();
+  const unnamed = topics.filter((topic) => !state.topics.has(topic));
+  if (unnamed.length === 0) return;
+  await control.write(
+    unnamed.map((topic) => ({ kind: 'topic', topic, generation: randomUUID(), createdAt })),
+  );
+}
+
+async function preparePublicationAndSlot(
+  { mapping, sql, managePublication, log }: PrepareContext,
+  first: boolean,
+  createTheSlot: boolean,
+  signal: AbortSignal,
+): Promise<void> {
+  const { publication, slot } = mapping.source;
+  const tables = mapping.tables.map(({ schema, name }) => ({ schema, name }));
+  const { added } = await ensurePublication(sql, {
+    name: publication,
+    slot,
+    tables,
+    manage: managePublication || first,
+  });
+  await requireTables(sql, mapping, 'with the publication');
+  if (createTheSlot) await createSlot(sql, slot, signal);
+  const older = first ? tables : added;
+  const rows = await estimateRows(sql, older);
+  if (rows > 0) {
+    log.warn(
+      { rows },
+      'rows older than the slot are not in the stream: each reaches the graph when it next changes',
+    );
+  }
+}
+
+/** All problems of all tables at once. Before the publication is made or changed, what it lacks is no problem yet. */
+async function requireTables(
+  sql: Sql,
+  mapping: Mapping,
+  when: 'before the publication' | 'with the publication',
+): Promise<void> {
+  const found = await checkTables(sql, mapping.tables, mapping.source.publication);
+  const problems =
+    when === 'with the publication' ? found : found.filter((p) => p.code !== 'POSTGRES_PUBLICATION');
+  const [first] = problems;
+  if (first === undefined) return;
+  const lines = problems.map(({ message }) => `  ${message}`);
+  throw new AppError(first.code, `The database does not fit the connector files:\n${lines.join('\n')}\n`);
+}
+
+function beginning(mapping: Mapping, state: ControlState, source: SourceInfo): ControlRecord {
+  const { systemIdentifier, timeline, database } = source;
+  const now = Date.now();
+  return {
+    kind: 'source',
+    systemIdentifier,
+    timeline,
+    database,
+    slot: mapping.source.slot,
+    epoch: state.source?.epoch ?? nextGeneration(0, now),
+    session: nextGeneration(state.session, now),
+    acknowledged: null,
+    lastCommit: null,
+    xids: [],
+    at: new Date(now).toISOString(),
+  };
+}
+
+function topicsLost(topics: readonly string[]): AppError {
+  return new AppError(
+    'KAFKA_TOPIC_CHANGED',
+    `Kafka no longer has ${topics.join(', ')}, which earlier sessions wrote.`,
+  );
+}
+
+/** Compacted, never expiring: a delete is a record that must stay (design §8). */
+export function dataTopics({ source, tables }: Mapping): TopicSpec[] {
+  return tables.map(({ topic }) => ({
+    topic,
+    partitions: source.partitions,
+    replicationFactor: source.replicationFactor,
+    configs: {
+      'cleanup.policy': 'compact',
+      'max.message.bytes': String(source.maxMessageBytes),
+      'max.compaction.lag.ms': String(source.maxCompactionLagMs),
+      'segment.ms': String(source.segmentMs),
+    },
+  }));
+}

@@ -1,0 +1,160 @@
+/**
+ * The publisher (I1): the only writer of the data topics.
+ *
+ *   prepare (tables, topics, publication, slot) ─▶ stream, once the slot is free ─▶ take over ─▶ flow
+ *
+ * Guarantee: every change of a mapped table that commits after the slot was made reaches Kafka at least once, per key
+ * in the order of positions, and PostgreSQL keeps it until it has (I9). A second publisher stands by.
+ * On failure: what may pass begins a new session from the slot; a changed source, a schema that no longer fits the
+ * mapping, or missing rights end the service with one clear error.
+ */
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Relation } from '../../core/change.ts';
+import { isAppError } from '../../core/errors.ts';
+import type { Mapping, TableMapping } from '../../core/mapping.ts';
+import { MARKER_PREFIX } from '../../core/messages.ts';
+import { recordEncoder } from '../../core/records.ts';
+import { createKafka, type KafkaClient, type KafkaOptions } from '../../kafka/client.ts';
+import { readControl } from '../../kafka/control.ts';
+import { createPublisher } from '../../kafka/publisher.ts';
+import { type Database, openDatabase } from '../../postgres/client.ts';
+import { inspectSource } from '../../postgres/source.ts';
+import { openStream, type ReplicationStream } from '../../postgres/stream.ts';
+import { checkRelation } from '../../postgres/table-rules.ts';
+import { createTransactions } from '../../postgres/transactions.ts';
+import type { Log } from '../../runtime/log.ts';
+import { keepRunning } from '../../runtime/retry.ts';
+import type { Service } from '../../runtime/service.ts';
+import { oversized } from './dead-letters.ts';
+import { runFlow } from './flow.ts';
+import { observe, prepare } from './prepare.ts';
+import { takeOver } from './take-over.ts';
+
+export interface PublishOptions {
+  readonly mapping: Mapping;
+  readonly databaseUrl: string;
+  readonly kafka: KafkaOptions;
+  readonly managePublication: boolean;
+  readonly log: Log;
+}
+
+const STANDBY_POLL_MS = 500;
+/** Of a record's batch, beside key and value. */
+const RECORD_OVERHEAD_BYTES = 1024;
+
+export function publishService(options: PublishOptions): Service {
+  const { log } = options;
+  return {
+    async run(signal) {
+      const sql = openDatabase(options.databaseUrl);
+      const kafka = createKafka(options.kafka, log);
+      try {
+        await keepRunning(() => session({ ...options, sql, client: kafka }, signal), {
+          signal,
+          onRetry(error, failures, delayMs) {
+            log.warn({ error, failures, delayMs }, 'the publisher lost its session; beginning another');
+          },
+        });
+      } finally {
+        await sql.close();
+      }
+    },
+  };
+}
+
+interface Context extends PublishOptions {
+  readonly sql: Database;
+  readonly client: KafkaClient;
+}
+
+async function session(context: Context, signal: AbortSignal): Promise<void> {
+  const { mapping, sql, client, log } = context;
+  const control = await prepare(context, signal);
+  const stream = await openWhenFree(context, signal);
+  try {
+    const observed = await observe(sql, mapping, await inspectSource(sql, signal), signal);
+    const taken = await takeOver(
+      await readControl(client, mapping.controlTopic, signal),
+      observed,
+      mapping,
+      control,
+    );
+    log.info({ epoch: taken.epoch, session: taken.session, slot: mapping.source.slot }, 'streaming');
+    await publish(context, stream, taken, observed.database);
+  } finally {
+    await stream.close();
+    await control.close();
+  }
+}
+
+async function publish(
+  { mapping, sql, client, log }: Context,
+  stream: ReplicationStream,
+  taken: Awaited<ReturnType<typeof takeOver>>,
+  database: string,
+): Promise<void> {
+  const { epoch, session } = taken;
+  const { maxMessageBytes, topicPrefix } = mapping.source;
+  const topics = [...mapping.tables.map((table) => table.topic), mapping.deadLetterTopic];
+  const publisher = await createPublisher(client, { topics, maxRecordBytes: maxMessageBytes }, log);
+  const check = (relation: Relation, table: TableMapping) => {
+    checkRelation(relation, table);
+  };
+  const mapped = new Map(mapping.tables.map((table) => [table.table, table.columns]));
+  try {
+    await runFlow({
+      ...taken,
+      events: stream,
+      transactions: createTransactions({
+        epoch,
+        isMapped: ({ schema, name }, column) => mapped.get(`${schema}.${name}`)?.has(column) ?? false,
+      }),
+      encoder: recordEncoder(mapping, { name: topicPrefix, database, epoch, session }, check),
+      maxRecordBytes: maxMessageBytes - RECORD_OVERHEAD_BYTES,
+      deadLetter(record, bytes) {
+        log.error(
+          { topic: record.topic, position: record.position, bytes },
+          'a record is too large for its topic: dead letter',
+        );
+        return oversized(record, bytes, mapping);
+      },
+      async send(records) {
+        await stillOurs(stream, sql);
+        await publisher.send(records);
+      },
+      acknowledge(lsn) {
+        stream.acknowledge(lsn);
+      },
+      onMessage({ prefix, position }) {
+        if (prefix === MARKER_PREFIX) return;
+        log.warn({ prefix, position }, 'a logical message is not served by this version');
+      },
+    });
+  } finally {
+    await publisher.close();
+  }
+}
+
+/**
+ * A paused process may have lost the slot without noticing (design §2): before each batch PostgreSQL must have been
+ * heard from within its timeout, or be asked now. What slips through carries an old session number.
+ */
+async function stillOurs(stream: ReplicationStream, sql: Database): Promise<void> {
+  if (stream.heardAgoMs() > stream.walSenderTimeoutMs / 2) await stream.confirm(sql);
+}
+
+async function openWhenFree(
+  { databaseUrl, mapping, log }: Context,
+  signal: AbortSignal,
+): Promise<ReplicationStream> {
+  const { slot, publication } = mapping.source;
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await openStream({ connectionString: databaseUrl, slot, publication }, signal);
+    } catch (error) {
+      if (!isAppError(error, 'SLOT_ACTIVE')) throw error;
+      if (attempt === 1) log.info({ slot }, 'standing by: another publisher has the slot');
+      await delay(STANDBY_POLL_MS, undefined, { signal });
+    }
+  }
+}

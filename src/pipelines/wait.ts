@@ -1,0 +1,98 @@
+/**
+ * Waits until the graph has everything that was committed before the call (design §5):
+ *
+ *   marker in the WAL at L ─▶ the slot has confirmed L, so by I9 all of it is in Kafka ─▶ where the topics end now
+ *     ─▶ the graph's progress has reached those ends
+ *
+ * Never compares with the WAL's insert position: asynchronous commits are visible beyond it, and on an idle server it
+ * is never confirmed.
+ */
+import { setTimeout as delay } from 'node:timers/promises';
+import { AppError } from '../core/errors.ts';
+import { formatLsn, type Lsn } from '../core/lsn.ts';
+import type { Mapping } from '../core/mapping.ts';
+import { MARKER_PREFIX } from '../core/messages.ts';
+import type { PartitionRange } from '../kafka/offsets.ts';
+import type { PartitionProgress } from '../neo4j/progress.ts';
+import type { Sql } from '../postgres/client.ts';
+import { emitMessage } from '../postgres/messages.ts';
+import { inspectSlot } from '../postgres/slot.ts';
+
+export interface WaitSources {
+  readonly mapping: Mapping;
+  readonly sql: Sql;
+  readonly topicEnds: () => Promise<readonly PartitionRange[]>;
+  readonly progress: () => Promise<readonly PartitionProgress[]>;
+}
+
+const FIRST_POLL_MS = 10;
+const LAST_POLL_MS = 250;
+
+/** Resolves when it is there. Throws TIMED_OUT with how far it is, or the signal's reason. */
+export async function waitForGraph(
+  sources: WaitSources,
+  timeoutMs: number,
+  signal: AbortSignal,
+): Promise<void> {
+  const { mapping, sql } = sources;
+  const deadline = performance.now() + timeoutMs;
+  const marker = await emitMessage(
+    sql,
+    MARKER_PREFIX,
+    JSON.stringify({ v: 1, id: crypto.randomUUID() }),
+    signal,
+  );
+  await until(deadline, signal, async () => {
+    const slot = await inspectSlot(sql, mapping.source.slot, signal);
+    if (slot === null)
+      throw new AppError('SOURCE_CHANGED', `The slot ${mapping.source.slot} does not exist.`);
+    return slot.confirmedFlush >= marker
+      ? null
+      : notPublished(slot.confirmedFlush, marker, slot.activePid !== null);
+  });
+  const ends = await sources.topicEnds();
+  await until(deadline, signal, async () => {
+    const behind = recordsBehind(ends, await sources.progress());
+    return behind === 0n ? null : notApplied(behind);
+  });
+}
+
+/** How many records of the topics the graph does not have yet; holes that compaction left count as records. */
+export function recordsBehind(
+  ends: readonly PartitionRange[],
+  progress: readonly PartitionProgress[],
+): bigint {
+  const next = new Map(progress.map((p) => [`${p.topic}-${p.partition}`, p.next]));
+  return ends.reduce((sum, { topic, partition, low, end }) => {
+    const reached = next.get(`${topic}-${partition}`) ?? low;
+    return sum + (end > reached ? end - reached : 0n);
+  }, 0n);
+}
+
+async function until(
+  deadline: number,
+  signal: AbortSignal,
+  check: () => Promise<AppError | null>,
+): Promise<void> {
+  for (let pauseMs = FIRST_POLL_MS; ; pauseMs = Math.min(pauseMs * 1.5, LAST_POLL_MS)) {
+    const unfinished = await check();
+    if (unfinished === null) return;
+    if (performance.now() + pauseMs > deadline) throw unfinished;
+    await delay(pauseMs, undefined, { signal });
+  }
+}
+
+function notPublished(confirmed: Lsn, marker: Lsn, active: boolean): AppError {
+  const state = active ? 'the publisher is at work' : 'no publisher is running';
+  return new AppError(
+    'TIMED_OUT',
+    `The graph is not there yet: Kafka has everything up to ${formatLsn(confirmed)} of ${formatLsn(marker)}; ${state}.`,
+  );
+}
+
+function notApplied(records: bigint): AppError {
+  return new AppError(
+    'TIMED_OUT',
+    `The graph is not there yet: Kafka has everything, ${records} records are not applied.`,
+  );
+}

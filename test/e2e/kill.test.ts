@@ -1,0 +1,59 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { load } from '../../src/sample/load.ts';
+import { runWorkload } from '../../src/sample/workload.ts';
+import { createPlatform, type Platform } from '../support/platform.ts';
+
+/** Reliability faults 1 and 2: the full counts are in the soak tests. */
+const CYCLES = Number(process.env['KILL_CYCLES'] ?? 20);
+
+let platform: Platform;
+
+beforeAll(async () => {
+  platform = await createPlatform('kill');
+  const first = platform.start(['publish']);
+  await first.logged(/streaming/);
+  await first.kill('SIGTERM');
+  const client = await platform.sql.connect();
+  await load(client, { seed: 3, entities: 300 });
+  client.release();
+});
+afterAll(() => platform.dispose());
+
+/** Random moments from the start of a process to well into its work. */
+const moment = () => 300 + Math.random() * 1500;
+
+describe('under load, killed at random moments', () => {
+  it.each(['publish', 'project'] as const)(
+    `a process that runs %s, ${CYCLES} times: nothing lost, nothing twice`,
+    async (victim) => {
+      const other = platform.start([victim === 'publish' ? 'project' : 'publish']);
+      const stop = new AbortController();
+      const workload = runWorkload(platform.sql, {
+        rate: 300,
+        durationMs: 600_000,
+        seed: 11,
+        signal: stop.signal,
+      });
+      for (let cycle = 0; cycle < CYCLES; cycle++) {
+        const process = platform.start([victim]);
+        const early = await Promise.race([
+          process.exited,
+          new Promise<null>((resolve) =>
+            setTimeout(() => {
+              resolve(null);
+            }, moment()),
+          ),
+        ]);
+        expect(early, process.stderr().slice(-2000)).toBeNull();
+        expect(await process.kill('SIGKILL')).toBe('SIGKILL');
+      }
+      stop.abort();
+      const { changes } = await workload;
+      expect(changes).toBeGreaterThan(1000);
+      const last = platform.start([victim]);
+      await platform.expectEqual(120);
+      expect(await last.kill('SIGTERM')).toBe(0);
+      expect(await other.kill('SIGTERM')).toBe(0);
+    },
+  );
+});

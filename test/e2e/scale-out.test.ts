@@ -1,0 +1,83 @@
+import { afterEach, expect, it } from 'vitest';
+import { load } from '../../src/sample/load.ts';
+import { runWorkload } from '../../src/sample/workload.ts';
+import { createPlatform, eventually, type Platform } from '../support/platform.ts';
+
+let platform: Platform;
+afterEach(() => platform.dispose());
+
+async function loaded(name: string): Promise<Platform> {
+  const created = await createPlatform(name);
+  const first = created.start(['publish']);
+  await first.logged(/streaming/);
+  await first.kill('SIGTERM');
+  const client = await created.sql.connect();
+  await load(client, { seed: 5, entities: 300 });
+  client.release();
+  return created;
+}
+
+it('three projectors share the partitions; one that is paused is replaced, and writes nothing when it wakes', async () => {
+  platform = await loaded('scale');
+  platform.start(['publish']);
+  const projectors = [0, 1, 2].map(() => platform.start(['project']));
+  const owners = async () => {
+    const rows = await platform.cypher(
+      `MATCH (p:_Progress {namespace: $name}) WHERE p.owner IS NOT NULL RETURN DISTINCT p.owner AS owner`,
+      { name: platform.name },
+    );
+    return rows.map((row) => String(row['owner']));
+  };
+  const stop = new AbortController();
+  const workload = runWorkload(platform.sql, {
+    rate: 300,
+    durationMs: 600_000,
+    seed: 2,
+    signal: stop.signal,
+  });
+  await eventually('three owners', async () => (await owners()).length === 3);
+
+  const [paused] = projectors;
+  const before = new Set(await owners());
+  paused?.child.kill('SIGSTOP');
+  await eventually(
+    'the other two own everything',
+    async () => {
+      const now = await owners();
+      return now.length === 2 && now.every((owner) => before.has(owner));
+    },
+    60_000,
+  );
+  paused?.child.kill('SIGCONT');
+  await eventually('three owners again', async () => (await owners()).length === 3, 60_000);
+  stop.abort();
+  await workload;
+  await platform.expectEqual();
+  for (const projector of projectors) expect(await projector.kill('SIGTERM')).toBe(0);
+});
+
+it('a second publisher stands by and takes over; the first one wakes, gives up its session and stands by itself', async () => {
+  platform = await loaded('takeover');
+  await platform.sql.query(`alter database ${platform.name} set wal_sender_timeout = '2s'`);
+  platform.start(['project']);
+  const first = platform.start(['publish']);
+  await first.logged(/streaming/);
+  const second = platform.start(['publish']);
+  await second.logged(/standing by/);
+  const stop = new AbortController();
+  const workload = runWorkload(platform.sql, {
+    rate: 300,
+    durationMs: 600_000,
+    seed: 2,
+    signal: stop.signal,
+  });
+  first.child.kill('SIGSTOP');
+  await second.logged(/streaming/);
+  first.child.kill('SIGCONT');
+  await first.logged(/standing by/);
+  stop.abort();
+  await workload;
+  await platform.expectEqual();
+  expect(await second.kill('SIGTERM')).toBe(0);
+  expect(await first.kill('SIGTERM')).toBe(0);
+});

@@ -1,0 +1,247 @@
+/**
+ * A platform of a test's own on the shared servers: database, slot, topics, labels and namespace carry its name, and
+ * go when it is disposed. Replicator processes are the built command line, so that they can be killed and paused.
+ */
+import { type ChildProcess, spawn } from 'node:child_process';
+import { randomBytes } from 'node:crypto';
+import { once } from 'node:events';
+import { cpSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import neo4j, { type Driver } from 'neo4j-driver';
+import pg from 'pg';
+import { expect } from 'vitest';
+import { createTables } from '../../src/sample/tables.ts';
+import { hashNeo4j, type GraphNames } from './canonical-neo4j.ts';
+import { hashPostgres } from './canonical-postgres.ts';
+import { compareHashes } from './compare.ts';
+import { type Servers, servers } from './servers.ts';
+
+export interface Process {
+  readonly child: ChildProcess;
+  /** Everything it has logged, one object per line. */
+  readonly logs: readonly Record<string, unknown>[];
+  readonly stdout: () => string;
+  readonly stderr: () => string;
+  /** Exit code, or the signal's name. */
+  readonly exited: Promise<number | string>;
+  readonly kill: (signal?: NodeJS.Signals) => Promise<number | string>;
+  /** Resolves when a log line has this message; rejects if the process ends before. */
+  readonly logged: (message: RegExp) => Promise<Record<string, unknown>>;
+}
+
+export interface Platform {
+  readonly name: string;
+  readonly env: Readonly<Record<string, string>>;
+  readonly connectors: string;
+  readonly names: GraphNames;
+  readonly sql: pg.Pool;
+  readonly driver: Driver;
+  /** Runs `eiq-platform graph …`. */
+  readonly start: (args: readonly string[], env?: Readonly<Record<string, string>>) => Process;
+  /** Runs it to its end. */
+  readonly run: (args: readonly string[], env?: Readonly<Record<string, string>>) => Promise<Finished>;
+  /** Waits until the graph has everything, then compares the canonical hashes of both sides. */
+  readonly expectEqual: (timeoutSeconds?: number) => Promise<void>;
+  readonly cypher: (query: string, parameters?: object) => Promise<Record<string, unknown>[]>;
+  readonly dispose: () => Promise<void>;
+}
+
+export interface Finished {
+  readonly code: number | string;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+export async function createPlatform(prefix: string, on: Servers = servers()): Promise<Platform> {
+  const name = `${prefix}_${randomBytes(4).toString('hex')}`;
+  const admin = new pg.Client({ connectionString: on.databaseUrl });
+  await admin.connect();
+  await admin.query(`create database ${name}`);
+  const url = new URL(on.databaseUrl);
+  url.pathname = `/${name}`;
+  const sql = new pg.Pool({ connectionString: url.href, max: 8 });
+  sql.on('error', () => undefined);
+  const client = await sql.connect();
+  await createTables(client);
+  client.release();
+
+  const connectors = mkdtempSync(join(tmpdir(), `${name}-`));
+  const names = writeConnectors(connectors, name);
+  const env = {
+    DATABASE_URL: url.href,
+    KAFKA_BROKERS: on.kafkaBrokers,
+    NEO4J_URI: on.neo4jUri,
+    NEO4J_USERNAME: on.neo4jUsername,
+    NEO4J_PASSWORD: on.neo4jPassword,
+    NEO4J_DATABASE: on.neo4jDatabase,
+    CONNECTORS_DIR: connectors,
+    LOG_LEVEL: 'debug',
+  };
+  const driver = neo4j.driver(on.neo4jUri, neo4j.auth.basic(on.neo4jUsername, on.neo4jPassword), {
+    useBigInt: true,
+  });
+  const processes: Process[] = [];
+
+  function start(args: readonly string[], more: Readonly<Record<string, string>> = {}): Process {
+    const started = startProcess(['graph', ...args], { ...env, ...more });
+    processes.push(started);
+    return started;
+  }
+
+  async function run(args: readonly string[], more?: Readonly<Record<string, string>>): Promise<Finished> {
+    const started = start(args, more);
+    const code = await started.exited;
+    return { code, stdout: started.stdout(), stderr: started.stderr() };
+  }
+
+  async function cypher(query: string, parameters: object = {}): Promise<Record<string, unknown>[]> {
+    const { records } = await driver.executeQuery(query, parameters, { database: on.neo4jDatabase });
+    return records.map((record) => record.toObject());
+  }
+
+  return {
+    name,
+    env,
+    connectors,
+    names,
+    sql,
+    driver,
+    start,
+    run,
+    cypher,
+    async expectEqual(timeoutSeconds = 60) {
+      const waited = await run(['wait', '--timeout', String(timeoutSeconds)]);
+      expect(waited, `wait: ${waited.stderr}`).toMatchObject({ code: 0 });
+      const [source, sink] = [
+        await hashPostgres(sql, 'public'),
+        await hashNeo4j(driver, names, on.neo4jDatabase),
+      ];
+      expect(compareHashes(source, sink)).toEqual([]);
+    },
+    async dispose() {
+      await Promise.all(processes.map((p) => p.kill('SIGKILL')));
+      await cypher(
+        `MATCH (n) WHERE any(label IN labels(n) WHERE label IN $labels) OR n.namespace = $name DETACH DELETE n`,
+        { labels: [names.labels.entity, names.labels.extract], name },
+      );
+      const { records } = await driver.executeQuery('SHOW CONSTRAINTS YIELD name, labelsOrTypes');
+      for (const record of records) {
+        const on = record.get('labelsOrTypes') as string[];
+        if (on.some((label) => label.endsWith(name)))
+          await cypher(`DROP CONSTRAINT \`${String(record.get('name'))}\``);
+      }
+      await driver.close();
+      await sql.end();
+      await admin.query(
+        `select pg_drop_replication_slot(slot_name) from pg_replication_slots where database = $1`,
+        [name],
+      );
+      await admin.query(`drop database ${name} with (force)`);
+      await admin.end();
+      rmSync(connectors, { recursive: true });
+    },
+  };
+}
+
+/** The shipped connectors with labels, types, slot, topics and namespace renamed. */
+function writeConnectors(folder: string, name: string): GraphNames {
+  cpSync('connectors', folder, { recursive: true });
+  const own = (word: string) => `${word}_${name}`;
+  edit(join(folder, 'source.postgres.json'), (json) => {
+    Object.assign(json, { slot: name, publication: name, topicPrefix: name });
+  });
+  edit(join(folder, 'sink.neo4j.json'), (json) => {
+    Object.assign(json, { namespace: name, consumerGroupPrefix: name });
+  });
+  for (const file of readdirSync(join(folder, 'entities'))) {
+    const path = join(folder, 'entities', file);
+    const text = readFileSync(path, 'utf8').replaceAll(
+      /"(Entity|Extract|RELATED|OBSERVED|SIGHTED|LINKED)"/g,
+      (_, word: string) => `"${own(word)}"`,
+    );
+    writeFileSync(path, text);
+  }
+  return {
+    labels: { entity: own('Entity'), extract: own('Extract') },
+    types: {
+      related: own('RELATED'),
+      observed: own('OBSERVED'),
+      sighted: own('SIGHTED'),
+      linked: own('LINKED'),
+    },
+  };
+}
+
+/** Changes a JSON file in place. */
+export function edit(path: string, change: (json: Record<string, unknown>) => void): void {
+  const json = JSON.parse(readFileSync(path, 'utf8')) as Record<string, unknown>;
+  change(json);
+  writeFileSync(path, JSON.stringify(json, null, 2));
+}
+
+export function startProcess(args: readonly string[], env: Readonly<Record<string, string>>): Process {
+  const child = spawn(process.execPath, ['dist/cli/main.js', ...args], {
+    env: { PATH: process.env['PATH'] ?? '', ...env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  let stdout = '';
+  let stderr = '';
+  let rest = '';
+  const logs: Record<string, unknown>[] = [];
+  const listeners = new Set<() => void>();
+  child.stdout.setEncoding('utf8').on('data', (text: string) => (stdout += text));
+  child.stderr.setEncoding('utf8').on('data', (text: string) => {
+    stderr += text;
+    const lines = (rest + text).split('\n');
+    rest = lines.pop() ?? '';
+    for (const line of lines)
+      if (line.startsWith('{')) logs.push(JSON.parse(line) as Record<string, unknown>);
+    for (const listener of listeners) listener();
+  });
+  const exited = once(child, 'close').then(([code, signal]) => (code ?? signal) as number | string);
+  return {
+    child,
+    logs,
+    stdout: () => stdout,
+    stderr: () => stderr,
+    exited,
+    async kill(signal = 'SIGTERM') {
+      if (child.exitCode === null && child.signalCode === null) child.kill(signal);
+      return exited;
+    },
+    async logged(message) {
+      const find = () => logs.find((line) => message.test(String(line['msg'])));
+      const found = new Promise<Record<string, unknown>>((resolve) => {
+        const check = () => {
+          const line = find();
+          if (line === undefined) return;
+          listeners.delete(check);
+          resolve(line);
+        };
+        listeners.add(check);
+        check();
+      });
+      const ended = exited.then((code) => {
+        throw new Error(
+          `the process ended (${code}) before it logged ${String(message)}:\n${stderr.slice(-3000)}`,
+        );
+      });
+      return Promise.race([found, ended]);
+    },
+  };
+}
+
+/** Asks until the answer is true: a condition with a deadline, not a pause. */
+export async function eventually(
+  what: string,
+  check: () => Promise<boolean>,
+  timeoutMs = 30_000,
+): Promise<void> {
+  const deadline = performance.now() + timeoutMs;
+  for (;;) {
+    if (await check()) return;
+    if (performance.now() > deadline) throw new Error(`not within ${timeoutMs} ms: ${what}`);
+    await new Promise((resolve) => setTimeout(resolve, 25));
+  }
+}
