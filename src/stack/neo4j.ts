@@ -2,6 +2,7 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import neo4j, { Neo4jError } from 'neo4j-driver';
+import type { JavaProgram } from './class-archive.ts';
 import { LOOPBACK } from './ports.ts';
 import type { ServerPlan } from './server.ts';
 
@@ -25,6 +26,8 @@ function settings(port: number): string {
     'server.https.enabled': false,
     'server.memory.pagecache.size': '512m',
     'dbms.usage_report.enabled': false,
+    // A stop waits twice this long (5 s) for connections that might still come.
+    'internal.dbms.bolt.netty_server_shutdown_quiet_period': 0,
     // Tests of wrong passwords must not lock everyone else out.
     'dbms.security.auth_max_failed_attempts': 0,
   })
@@ -33,13 +36,13 @@ function settings(port: number): string {
 }
 
 export function neo4jPlan(options: {
-  software: string;
+  program: JavaProgram;
   dir: string;
   logFile: string;
   port: number;
   password: string;
 }): ServerPlan {
-  const { software, dir, logFile, port, password } = options;
+  const { program, dir, logFile, port, password } = options;
   const conf = path.join(dir, 'conf');
   return {
     name: 'neo4j',
@@ -48,12 +51,12 @@ export function neo4jPlan(options: {
       'java',
       '-Xms512m',
       '-Xmx2g',
-      '-XX:+UseG1GC',
+      ...program.flags,
       '--add-opens=java.base/java.nio=ALL-UNNAMED',
       '--add-opens=java.base/java.io=ALL-UNNAMED',
       '--add-opens=java.base/sun.nio.ch=ALL-UNNAMED',
       '-cp',
-      path.join(software, '*'),
+      path.join(program.jars, '*'),
       'org.neo4j.server.CommunityEntryPoint',
       `--home-dir=${dir}`,
       `--config-dir=${conf}`,

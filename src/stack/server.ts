@@ -44,9 +44,9 @@ export interface ServerEvents {
   readonly ended: (name: ServerName, how: { expected: boolean; logFile: string }) => void;
 }
 
-const READY_TIMEOUT_MS = 60_000;
+const READY_TIMEOUT_MS = 120_000;
 const PROBE_INTERVAL_MS = 50;
-const STOP_TIMEOUT_MS = 30_000;
+const STOP_TIMEOUT_MS = 60_000;
 /** After a kill, PostgreSQL's orphaned backends hold its shared memory until they notice; meanwhile it refuses to start. */
 const START_AGAIN_MS = 10_000;
 

@@ -15,14 +15,17 @@ import type { Readable } from 'node:stream';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { AppError } from '../core/errors.ts';
+import { type JavaProgram, javaProgram } from './class-archive.ts';
 import { exists } from './files.ts';
 
-/** Folders with the programs of each server. */
 export interface Software {
+  /** The folder of the package's native files. */
   readonly postgres: string;
-  readonly kafka: string;
-  readonly neo4j: string;
+  readonly kafka: JavaProgram;
+  readonly neo4j: JavaProgram;
 }
+
+type JavaServer = 'kafka' | 'neo4j';
 
 export type Say = (line: string) => void;
 
@@ -41,7 +44,7 @@ export async function installSoftware(
   say: Say,
   signal: AbortSignal,
 ): Promise<Software> {
-  await requireJava();
+  const javaVersion = await requireJava();
   const cache = cacheDir ?? defaultCacheDir();
   await mkdir(cache, { recursive: true });
   const pom = createHash('sha256')
@@ -49,11 +52,13 @@ export async function installSoftware(
     .digest('hex')
     .slice(0, 12);
   const postgres = postgresPackage();
+  const jars = (server: JavaServer): Promise<string> =>
+    install(cache, `${server}-${pom}`, (dir) => fetchJars(server, dir, say, signal));
   return {
     postgres: await install(cache, `postgres-${postgres.version}`, (dir) => copyPostgres(postgres.dir, dir)),
     // One after the other: Maven's repository does not like two at once.
-    kafka: await install(cache, `kafka-${pom}`, (dir) => fetchJars('kafka', dir, say, signal)),
-    neo4j: await install(cache, `neo4j-${pom}`, (dir) => fetchJars('neo4j', dir, say, signal)),
+    kafka: await javaProgram(await jars('kafka'), javaVersion),
+    neo4j: await javaProgram(await jars('neo4j'), javaVersion),
   };
 }
 
@@ -107,12 +112,7 @@ async function copyPostgres(from: string, to: string): Promise<void> {
   for (const program of await readdir(bin)) await chmod(path.join(bin, program), 0o755);
 }
 
-async function fetchJars(
-  server: 'kafka' | 'neo4j',
-  dir: string,
-  say: Say,
-  signal: AbortSignal,
-): Promise<void> {
+async function fetchJars(server: JavaServer, dir: string, say: Say, signal: AbortSignal): Promise<void> {
   say(`${server}: fetching its jars with Maven, this once`);
   const maven = spawn(
     'mvn',
@@ -158,19 +158,18 @@ async function reportJars(output: Readable, server: string, say: Say): Promise<s
   return errors;
 }
 
-async function requireJava(): Promise<void> {
+/** The version of the Java on the PATH. */
+async function requireJava(): Promise<string> {
   const { stderr } = await promisify(execFile)('java', ['-version']).catch((cause: unknown) => {
     throw isNotFound(cause)
       ? new AppError('STACK_TOOL_MISSING', 'Java is not on the PATH.', { cause })
-      : new AppError('STACK_FAILED', 'java -version fails.', { cause });
+      : new AppError('STACK_TOOL_MISSING', 'The java on the PATH does not run.', { cause });
   });
-  const [, version] = /version "(\d+)/.exec(stderr) ?? [];
-  if (version !== undefined && Number(version) < JAVA_MINIMUM) {
-    throw new AppError(
-      'STACK_TOOL_MISSING',
-      `The java on the PATH is version ${version}, too old for the servers.`,
-    );
+  const [, version = 'unknown', major] = /version "((\d+)[^"]*)"/.exec(stderr) ?? [];
+  if (Number(major) < JAVA_MINIMUM) {
+    throw new AppError('STACK_TOOL_MISSING', `The java on the PATH is version ${version}, which is too old.`);
   }
+  return version;
 }
 
 function isNotFound(error: unknown): boolean {

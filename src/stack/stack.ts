@@ -8,12 +8,13 @@
 import { randomBytes } from 'node:crypto';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
+import { archiving, hasArchive } from './class-archive.ts';
 import { exists } from './files.ts';
 import { kafkaPlan } from './kafka.ts';
 import { NEO4J_DATABASE, NEO4J_USERNAME, neo4jPlan, neo4jUri } from './neo4j.ts';
 import { freePorts, isFree, LOOPBACK } from './ports.ts';
 import { databaseUrl, postgresPlan } from './postgres.ts';
-import { claimFolder, reapDeadStacks } from './registry.ts';
+import { claimFolder, reapDeadStacks, type StackFolder } from './registry.ts';
 import {
   Server,
   type ServerEvents,
@@ -55,46 +56,11 @@ interface Settings {
 /** Throws AppError STACK_TOOL_MISSING or STACK_FAILED, or the signal's reason. */
 export async function startStack(options: StackOptions = {}): Promise<Stack> {
   const { dir, cacheDir, ephemeral = dir === undefined, onProgress: say = () => undefined } = options;
-  const failed = new AbortController();
-  const signal = AbortSignal.any([failed.signal, ...(options.signal === undefined ? [] : [options.signal])]);
-
+  const signal = options.signal ?? new AbortController().signal;
   await reapDeadStacks();
-  const software = await installSoftware(cacheDir, say, signal);
+  const software = await withClassArchives(await installSoftware(cacheDir, say, signal), say, signal);
   const folder = await claimFolder(dir, ephemeral);
-  const settings = await loadSettings(folder.dir);
-  const plans = await planServers(folder.dir, software, settings);
-  const events: ServerEvents = {
-    spawned: (name, pid) => {
-      folder.record(name, pid);
-    },
-    ended: (name, { expected, logFile }) => {
-      folder.record(name, undefined);
-      if (!expected) say(`${name}: ended by itself; its log is ${logFile}`);
-    },
-  };
-  const services = {
-    postgres: new Server(plans.postgres, events),
-    kafka: new Server(plans.kafka, events),
-    neo4j: new Server(plans.neo4j, events),
-  };
-  const starts = Object.values(services).map(async (server) => {
-    await server.start(signal);
-    say(`${server.name}: ready on port ${server.port}`);
-  });
-  const stopAll = async (mode: StopMode): Promise<void> => {
-    await Promise.all(Object.values(services).map((server) => server.stop(mode)));
-  };
-
-  try {
-    await Promise.all(starts);
-  } catch (error) {
-    failed.abort(error); // so that the others do not start on
-    await Promise.allSettled(starts);
-    await stopAll('immediate');
-    await folder.release({ keepLogs: options.signal?.aborted !== true });
-    throw error;
-  }
-
+  const { settings, services, stop } = await startServers(folder, software, say, signal);
   return {
     env: {
       DATABASE_URL: databaseUrl(settings.postgresPort, settings.postgresPassword),
@@ -105,12 +71,73 @@ export async function startStack(options: StackOptions = {}): Promise<Stack> {
       NEO4J_DATABASE,
     },
     services,
-    async stop() {
-      // Nobody will read ephemeral data again: no need to leave it tidy.
-      await stopAll(ephemeral ? 'immediate' : 'fast');
-      await folder.release({ keepLogs: false });
+    // Nobody will read ephemeral data again: no need to leave it tidy.
+    stop: () => stop(ephemeral ? 'immediate' : 'fast'),
+  };
+}
+
+/** If an archive is missing: runs the servers once to make both. */
+async function withClassArchives(software: Software, say: Say, signal: AbortSignal): Promise<Software> {
+  if (hasArchive(software.kafka) && hasArchive(software.neo4j)) return software;
+  say('preparing the servers for faster starts, this once');
+  const kafka = archiving(software.kafka);
+  const neo4j = archiving(software.neo4j);
+  const folder = await claimFolder(undefined, true);
+  const once = { ...software, kafka: kafka.program, neo4j: neo4j.program };
+  const { stop } = await startServers(folder, once, () => undefined, signal);
+  await stop('fast');
+  return { ...software, kafka: await kafka.finish(), neo4j: await neo4j.finish() };
+}
+
+interface StartedServers {
+  readonly settings: Settings;
+  readonly services: Record<ServerName, Server>;
+  readonly stop: (mode: StopMode) => Promise<void>;
+}
+
+/** All three or none; the folder is released with them. */
+async function startServers(
+  folder: StackFolder,
+  software: Software,
+  say: Say,
+  signal: AbortSignal,
+): Promise<StartedServers> {
+  const settings = await loadSettings(folder.dir);
+  const plans = await planServers(folder.dir, software, settings);
+  const events: ServerEvents = {
+    spawned: (name, pid) => {
+      folder.record(name, pid);
+    },
+    ended: (name, { expected, logFile }) => {
+      folder.record(name);
+      if (!expected) say(`${name}: ended by itself; its log is ${logFile}`);
     },
   };
+  const services = {
+    postgres: new Server(plans.postgres, events),
+    kafka: new Server(plans.kafka, events),
+    neo4j: new Server(plans.neo4j, events),
+  };
+  const servers = Object.values(services);
+  const stop = async (mode: StopMode, options: { keepLogs: boolean }): Promise<void> => {
+    await Promise.all(servers.map((server) => server.stop(mode)));
+    await folder.release(options);
+  };
+
+  const failed = new AbortController();
+  const starts = servers.map(async (server) => {
+    await server.start(AbortSignal.any([signal, failed.signal]));
+    say(`${server.name}: ready on port ${server.port}`);
+  });
+  try {
+    await Promise.all(starts);
+  } catch (error) {
+    failed.abort(error); // so that the others do not start on
+    await Promise.allSettled(starts);
+    await stop('immediate', { keepLogs: !signal.aborted });
+    throw error;
+  }
+  return { settings, services, stop: (mode) => stop(mode, { keepLogs: false }) };
 }
 
 async function planServers(
@@ -120,24 +147,26 @@ async function planServers(
 ): Promise<Record<ServerName, ServerPlan>> {
   const logs = path.join(dir, 'logs');
   await mkdir(logs, { recursive: true });
-  const place = (name: ServerName): { software: string; dir: string; logFile: string } => ({
-    software: software[name],
+  const place = (name: ServerName): { dir: string; logFile: string } => ({
     dir: path.join(dir, name),
     logFile: path.join(logs, `${name}.log`),
   });
   return {
     postgres: await postgresPlan({
       ...place('postgres'),
+      software: software.postgres,
       port: settings.postgresPort,
       password: settings.postgresPassword,
     }),
     kafka: kafkaPlan({
       ...place('kafka'),
+      program: software.kafka,
       port: settings.kafkaPort,
       controllerPort: settings.kafkaControllerPort,
     }),
     neo4j: neo4jPlan({
       ...place('neo4j'),
+      program: software.neo4j,
       port: settings.neo4jPort,
       password: settings.neo4jPassword,
     }),

@@ -18,7 +18,7 @@ interface Shared {
 }
 
 /** On the process, since each project loads this module anew. */
-const shared: { eiqTestServers?: Shared | undefined } = globalThis;
+const shared = globalThis as typeof globalThis & { eiqTestServers?: Shared | undefined };
 
 export async function setup(project: TestProject): Promise<void> {
   const own = (shared.eiqTestServers ??= { users: 0, started: start() });
