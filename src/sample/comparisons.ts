@@ -58,6 +58,17 @@ export function comparisons({ labels, types }: GraphNames): readonly Comparison[
         time('last_updated_at', 'n'),
         text('data', 'data', 'n.data'),
         text('meta', 'meta', 'n.meta'),
+        nothingBut('n', [
+          'id',
+          'data_id',
+          'type',
+          'title',
+          'tlp',
+          'created_at',
+          'last_updated_at',
+          'data',
+          'meta',
+        ]),
       ],
     },
     {
@@ -71,6 +82,7 @@ export function comparisons({ labels, types }: GraphNames): readonly Comparison[
         text('key', 'key', 'r.key'),
         text('subtype', 'subtype', 'r.subtype'),
         time('last_updated_at', 'r'),
+        nothingBut('r', ['id', 'key', 'subtype', 'last_updated_at']),
       ],
     },
     {
@@ -84,6 +96,7 @@ export function comparisons({ labels, types }: GraphNames): readonly Comparison[
         text('meta', 'meta', 'n.meta'),
         time('created_at', 'n'),
         time('last_updated_at', 'n'),
+        nothingBut('n', ['id', 'kind', 'value', 'meta', 'created_at', 'last_updated_at']),
       ],
     },
     {
@@ -102,6 +115,7 @@ export function comparisons({ labels, types }: GraphNames): readonly Comparison[
           'type(r)',
         ),
         time('last_updated_at', 'r'),
+        nothingBut('r', ['link_type', 'last_updated_at']),
       ],
     },
   ];
@@ -126,4 +140,10 @@ function text(name: string, sql: string, cypher: string): Property {
 function time(column: string, variable: string): Property {
   const sql = `least(greatest(extract(epoch from ${column}) * 1000000, -9223372036854775808), 9223372036854775807)::bigint`;
   return { name: column, sql, cypher: `${variable}.${column}`, kind: 'integer' };
+}
+
+/** The first of all other properties that are not internal: there is none. */
+function nothingBut(variable: string, mapped: readonly string[]): Property {
+  const others = `[key IN keys(${variable}) WHERE NOT key STARTS WITH '_' AND NOT key IN ['${mapped.join("', '")}']]`;
+  return text('properties not mapped', 'null', `head(${others})`);
 }

@@ -37,10 +37,10 @@ const SUBTYPES: readonly [string | null, ...(string | null)[]] = [null, null, 'c
 const TLP_COLORS: readonly [string, ...string[]] = ['WHITE', 'GREEN', 'GREEN', 'AMBER', 'RED'];
 const EXTRACT_KINDS = ['ipv4', 'domain', 'uri', 'hash-sha256', 'email'] as const;
 
-const FIRST_DAY_MS = Date.UTC(2023, 0, 1);
+const FIRST_DAY_MS = Date.UTC(2021, 0, 1);
 const DAY_MS = 86_400_000;
-/** Ingestion runs are six hours apart; all that a run writes has its time: equal timestamps are ordinary. */
-const RUN_MS = DAY_MS / 4;
+/** There is an ingestion run a day; all that a run writes has its time: equal timestamps are ordinary. */
+const RUN_MS = DAY_MS;
 const LONG_DESCRIPTION = 20_000;
 
 export interface Identity {
