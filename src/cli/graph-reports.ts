@@ -2,8 +2,7 @@
 import type { PartitionRange } from '../kafka/offsets.ts';
 import { createKafka, type KafkaClient } from '../kafka/client.ts';
 import { countDeadLetters } from '../kafka/dead-letters.ts';
-import { endOffsets } from '../kafka/topics.ts';
-import { wrapKafka } from '../kafka/errors.ts';
+import { endOffsets, withAdmin } from '../kafka/topics.ts';
 import { connectNeo4j } from '../neo4j/client.ts';
 import { readProgress } from '../neo4j/progress.ts';
 import { formatStatus, readStatus } from '../ops/status.ts';
@@ -79,17 +78,7 @@ async function withServers<T>(
 }
 
 async function topicEnds(client: KafkaClient, { mapping }: GraphContext): Promise<PartitionRange[]> {
-  const admin = client.admin();
-  try {
-    await admin.connect();
-    const ends = await endOffsets(
-      admin,
-      mapping.tables.map((table) => table.topic),
-    );
-    return [...ends].flatMap(([topic, partitions]) => partitions.map((range) => ({ topic, ...range })));
-  } catch (error) {
-    throw wrapKafka(error, 'read where the topics end');
-  } finally {
-    await admin.disconnect();
-  }
+  const topics = mapping.tables.map((table) => table.topic);
+  const ends = await withAdmin(client, (admin) => endOffsets(admin, topics));
+  return [...ends].flatMap(([topic, partitions]) => partitions.map((range) => ({ topic, ...range })));
 }

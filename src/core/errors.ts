@@ -132,8 +132,7 @@ export const CATALOGUE = {
 
   STACK_TOOL_MISSING: {
     disposition: 'fatal',
-    remedy:
-      'The local stack needs Node 20, Java 17 or later and Maven 3.6 or later: install it and start again.',
+    remedy: 'Install it and start again: the local stack needs Java 17 or later and Maven 3.6 or later.',
   },
   STACK_FAILED: { disposition: 'fatal', remedy: 'Mend what the message names and start the stack again.' },
 

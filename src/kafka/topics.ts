@@ -6,6 +6,7 @@ import { createRequire } from 'node:module';
 import type { Admin } from 'kafkajs';
 import type * as KafkaJs from 'kafkajs';
 import { AppError } from '../core/errors.ts';
+import type { KafkaClient } from './client.ts';
 import { wrapKafka } from './errors.ts';
 import type { PartitionRange } from './offsets.ts';
 
@@ -17,6 +18,19 @@ export interface TopicSpec {
   readonly replicationFactor: number;
   /** By Kafka's names, such as `cleanup.policy`; what is not named here is left to the broker. */
   readonly configs: Readonly<Record<string, string>>;
+}
+
+/** Lends an administration client. Errors that are Kafka's leave as ours. */
+export async function withAdmin<T>(kafka: KafkaClient, use: (admin: Admin) => Promise<T>): Promise<T> {
+  const admin = kafka.admin();
+  try {
+    await admin.connect();
+    return await use(admin);
+  } catch (error) {
+    throw wrapKafka(error, 'administer the topics');
+  } finally {
+    await admin.disconnect();
+  }
 }
 
 interface TopicState {

@@ -18,7 +18,7 @@ import {
   readControl,
 } from '../../kafka/control.ts';
 import { deadLetterTopicSpec } from '../../kafka/dead-letters.ts';
-import { ensureTopics, topicsExist, type TopicSpec } from '../../kafka/topics.ts';
+import { ensureTopics, topicsExist, type TopicSpec, withAdmin } from '../../kafka/topics.ts';
 import type { Sql } from '../../postgres/client.ts';
 import { createSlot, ensurePublication, inspectSlot } from '../../postgres/slot.ts';
 import { inspectSource, requireSource, type SourceInfo } from '../../postgres/source.ts';
@@ -34,44 +34,53 @@ export interface PrepareContext {
   readonly log: Log;
 }
 
-/** Resolves to the writer of the control topic. Throws the first thing that is wrong, or SOURCE_CHANGED. */
-export async function prepare(context: PrepareContext, signal: AbortSignal): Promise<ControlWriter> {
-  const { mapping, sql, client, log } = context;
+/** Source and tables, before anything is touched: throws what is wrong with them. */
+export async function checkedSource(
+  { sql, mapping }: PrepareContext,
+  signal: AbortSignal,
+): Promise<SourceInfo> {
   const source = await inspectSource(sql, signal);
   requireSource(source);
   await requireTables(sql, mapping, 'before the publication');
+  return source;
+}
 
-  const admin = client.admin();
-  await admin.connect();
-  try {
-    await ensureTopics(admin, [controlTopicSpec(mapping.controlTopic, mapping.source.replicationFactor)]);
+/** The control topic comes before everything else that is made: a first start says there that it has begun. */
+export async function openControl({ mapping, client, log }: PrepareContext): Promise<ControlWriter> {
+  const { controlTopic, source } = mapping;
+  await withAdmin(client, (admin) =>
+    ensureTopics(admin, [controlTopicSpec(controlTopic, source.replicationFactor)]),
+  );
+  return createControlWriter(client, controlTopic, log);
+}
+
+/** Throws what is wrong with topics or publication, or SOURCE_CHANGED. */
+export async function prepare(
+  context: PrepareContext,
+  source: SourceInfo,
+  control: ControlWriter,
+  signal: AbortSignal,
+): Promise<void> {
+  const { mapping, sql, client, log } = context;
+  const { slot, replicationFactor } = mapping.source;
+  const topics = mapping.tables.map((table) => table.topic);
+  await withAdmin(client, async (admin) => {
     const state = await readControl(client, mapping.controlTopic, signal);
-    const names = mapping.tables.map((table) => table.topic);
-    const present = await topicsExist(admin, names);
+    const present = await topicsExist(admin, topics);
     const observed = await observe(sql, mapping, source, signal);
     const decision = decideSource(recordedSource(state.source), observed, present.length > 0);
     if (decision.kind === 'gap') throw sourceChanged(decision.reason);
-    const lost = names.filter((name) => state.topics.has(name) && !present.includes(name));
+    const lost = topics.filter((topic) => state.topics.has(topic) && !present.includes(topic));
     if (lost.length > 0) throw topicsLost(lost);
 
     const first = decision.kind === 'first-start';
-    const control = await createControlWriter(client, mapping.controlTopic, log);
     if (first) await control.write([beginning(mapping, state, source)]);
-    const { created } = await ensureTopics(admin, [
-      ...dataTopics(mapping),
-      deadLetterTopicSpec(mapping.deadLetterTopic, mapping.source.replicationFactor),
-    ]);
-    await nameGenerations(control, state, names);
+    const deadLetters = deadLetterTopicSpec(mapping.deadLetterTopic, replicationFactor);
+    const { created } = await ensureTopics(admin, [...dataTopics(mapping), deadLetters]);
+    await nameGenerations(control, state, topics);
     await preparePublicationAndSlot(context, first, observed.slot === null, signal);
-    if (first)
-      log.info(
-        { topics: created, slot: mapping.source.slot },
-        'first start: topics, publication and slot are made',
-      );
-    return control;
-  } finally {
-    await admin.disconnect();
-  }
+    if (first) log.info({ topics: created, slot }, 'first start: topics, publication and slot are made');
+  });
 }
 
 export async function observe(

@@ -27,7 +27,7 @@ import { keepRunning } from '../../runtime/retry.ts';
 import type { Service } from '../../runtime/service.ts';
 import { oversized } from './dead-letters.ts';
 import { runFlow } from './flow.ts';
-import { observe, prepare } from './prepare.ts';
+import { checkedSource, observe, openControl, prepare } from './prepare.ts';
 import { takeOver } from './take-over.ts';
 
 export interface PublishOptions {
@@ -69,9 +69,12 @@ interface Context extends PublishOptions {
 
 async function session(context: Context, signal: AbortSignal): Promise<void> {
   const { mapping, sql, client, log } = context;
-  const control = await prepare(context, signal);
-  const stream = await openWhenFree(context, signal);
+  const source = await checkedSource(context, signal);
+  const control = await openControl(context);
+  let stream: ReplicationStream | null = null;
   try {
+    await prepare(context, source, control, signal);
+    stream = await openWhenFree(context, signal);
     const observed = await observe(sql, mapping, await inspectSource(sql, signal), signal);
     const taken = await takeOver(
       await readControl(client, mapping.controlTopic, signal),
@@ -82,7 +85,7 @@ async function session(context: Context, signal: AbortSignal): Promise<void> {
     log.info({ epoch: taken.epoch, session: taken.session, slot: mapping.source.slot }, 'streaming');
     await publish(context, stream, taken, observed.database);
   } finally {
-    await stream.close();
+    await stream?.close();
     await control.close();
   }
 }
