@@ -46,9 +46,9 @@ export function comparisons({ labels, types }: GraphNames): readonly Comparison[
         // The label is the type in camel case.
         text(
           'label',
-          `case when type in ('${ENTITY_TYPES.join("', '")}') then replace(initcap(replace(type, '-', ' ')), ' ', '') end`,
-          `reduce(all = null, label IN [l IN labels(n) WHERE l <> '${labels.entity}' AND NOT l STARTS WITH '_'] |
-          coalesce(all + ' ', '') + label)`,
+          `case when type in ('${ENTITY_TYPES.join("', '")}') then replace(initcap(replace(type, '-', ' ')), ' ', '') else '' end`,
+          `reduce(names = '', name IN labels(n) |
+            CASE WHEN name = '${labels.entity}' OR name STARTS WITH '_' THEN names ELSE names + name END)`,
         ),
         text('data_id', `data->>'id'`, 'n.data_id'),
         text('type', 'type', 'n.type'),
