@@ -13,7 +13,7 @@ import { AppError } from '../core/errors.ts';
 import type { Log } from '../runtime/log.ts';
 import { backoffMs } from '../runtime/retry.ts';
 import type { Connection, KafkaClient } from './client.ts';
-import type { Broker } from './cluster.ts';
+import type { Broker, Cluster } from './cluster.ts';
 import { wrapKafka } from './errors.ts';
 import {
   DUPLICATE_SEQUENCE_NUMBER,
@@ -89,8 +89,7 @@ export class Flights {
   async open(): Promise<{ producerId: bigint; producerEpoch: number; partitions: Map<string, number> }> {
     try {
       const { cluster } = await this.#connect();
-      const controller = await cluster.findControllerBroker();
-      const producer = await controller.initProducerId({ transactionTimeout: PRODUCER_ID_TIMEOUT_MS });
+      const producer = await this.#initProducer(cluster);
       const counts = this.#options.topics.map(
         (topic) => [topic, cluster.findTopicPartitionMetadata(topic).length] as const,
       );
@@ -127,6 +126,21 @@ export class Flights {
       });
     await routed.catch(() => undefined);
     return flight;
+  }
+
+  async #initProducer(cluster: Cluster): ReturnType<Broker['initProducerId']> {
+    const giveUpAt = Date.now() + this.#options.retryForMs;
+    const controller = await cluster.findControllerBroker();
+    for (;;) {
+      try {
+        return await controller.initProducerId({ transactionTimeout: PRODUCER_ID_TIMEOUT_MS });
+      } catch (error) {
+        // A broker that has just started is there, but does not give out producer ids yet.
+        if ((error as { type?: unknown }).type !== 'GROUP_LOAD_IN_PROGRESS' || Date.now() > giveUpAt)
+          throw error;
+        await delay(FIRST_RETRY_MS, undefined, { signal: this.#options.signal });
+      }
+    }
   }
 
   async close(): Promise<void> {
