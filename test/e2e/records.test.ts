@@ -1,0 +1,173 @@
+/** Records that are large, poisonous, stale or strange. */
+import { randomUUID } from 'node:crypto';
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { createKafka } from '../../src/kafka/client.ts';
+import { readDeadLetters } from '../../src/kafka/dead-letters.ts';
+import { createPublisher } from '../../src/kafka/publisher.ts';
+import { readLatest } from '../../src/kafka/read-topic.ts';
+import { edit, createPlatform, eventually, type Platform, type Process } from '../support/platform.ts';
+import { join } from 'node:path';
+
+const silent = {
+  debug: () => undefined,
+  info: () => undefined,
+  warn: () => undefined,
+  error: () => undefined,
+};
+
+let platform: Platform;
+beforeEach(async () => {
+  platform = await createPlatform('records');
+});
+afterEach(() => platform.dispose());
+
+async function replicate(): Promise<Process> {
+  const started = platform.start(['replicate']);
+  await started.logged(/streaming/);
+  return started;
+}
+
+function kafka() {
+  return createKafka({ brokers: [platform.env['KAFKA_BROKERS'] ?? ''], clientId: 'test' }, silent);
+}
+
+const deadLetters = () =>
+  readDeadLetters(kafka(), `${platform.name}.dead-letters`, AbortSignal.timeout(20_000));
+
+async function insertText(bytes: number): Promise<string> {
+  const id = randomUUID();
+  await platform.sql.query(
+    `insert into entity (id, type, data, created_at, last_updated_at)
+     select $1, 'report', jsonb_build_object('title', 'large', 'text', repeat(md5(random()::text), $2::int / 32)), now(), now()`,
+    [id, bytes],
+  );
+  return id;
+}
+
+describe('a row', () => {
+  it('of 1 MB and of 16 MB is delivered; one beyond the limit is a dead letter, and the slot moves on', async () => {
+    const replicator = await replicate();
+    await insertText(1_000_000);
+    await insertText(16_000_000);
+    await platform.expectEqual(90);
+    const id = await insertText(24_000_000);
+    await insertText(1000);
+    expect(await platform.run(['wait', '--timeout', '60'])).toMatchObject({ code: 0 });
+    expect((await deadLetters()).map((letter) => [letter.reason.code, letter.key])).toEqual([
+      ['KAFKA_RECORD_TOO_LARGE', `{"id":"${id}"}`],
+    ]);
+    const status = JSON.parse((await platform.run(['status', '--json'])).stdout) as { deadLetters: number };
+    expect(status.deadLetters).toBe(1);
+    await platform.sql.query(`delete from entity where id = $1`, [id]);
+    await platform.expectEqual();
+    expect(replicator.child.exitCode).toBeNull();
+  });
+
+  it('with values of every kind arrives byte for byte', async () => {
+    await replicate();
+    const awkward = [
+      '{"n": 12345678901234567890.12, "z": 1.0, "title": "quote \\" backslash \\\\ tab \\t"}',
+      '{"title": "😀 \\u202eright-to-left مرحبا", "__proto__": {"x": 1}, "constructor": "y"}',
+      '{"title": "`) DETACH DELETE n //", "id": "$row[0]", "u": "\\u0060"}',
+    ];
+    for (const data of awkward) {
+      await platform.sql.query(
+        `insert into entity (id, type, data, meta, created_at, last_updated_at)
+         values (gen_random_uuid(), 'ttp', $1, '{"tlp_color": null}', '0044-03-15 00:00:00+00 BC', '2024-01-01 00:00:00.123456+00')`,
+        [data],
+      );
+    }
+    await platform.sql.query(
+      `insert into entity (id, type, data, created_at, last_updated_at) values (gen_random_uuid(), 'ttp', '[]', 'infinity', '-infinity')`,
+    );
+    await platform.sql.query(
+      `insert into extract values (-9223372036854775808, 'text', repeat('x', 5000) || E'\\u0001', '{}', '294276-12-31 23:59:59.999999+00', now())`,
+    );
+    await platform.expectEqual();
+  });
+});
+
+describe('a record', () => {
+  it('that cannot be applied becomes one dead letter, and holds up no other key', async () => {
+    const replicator = await replicate();
+    await insertText(100);
+    await platform.expectEqual();
+    const topic = `${platform.name}.public.entity`;
+    const good = await anyValue(topic);
+    const publisher = await createPublisher(kafka(), { topics: [topic] }, silent);
+    const huge = 'x'.repeat(40_000);
+    const poison = good.replace(/"after":\{"id":"[^"]+"/, `"after":{"id":"${huge}"`);
+    expect(poison).toContain(huge);
+    await publisher.send([
+      { topic, key: '{"id":"poison"}', value: poison },
+      { topic, key: '{"id":"no json"}', value: 'no json' },
+      { topic, key: '{"id":"null"}', value: null },
+    ]);
+    await publisher.close();
+    const writtenAt = performance.now();
+    await insertText(100);
+    await platform.expectEqual();
+    expect(performance.now() - writtenAt).toBeLessThan(10_000);
+    const reasons = (await deadLetters()).map((letter) => [letter.key, letter.reason.code]);
+    expect(Object.fromEntries(reasons)).toEqual({
+      '{"id":"poison"}': 'NEO4J_REJECTED',
+      '{"id":"no json"}': 'RECORD_MALFORMED',
+      '{"id":"null"}': 'RECORD_MALFORMED',
+    });
+    expect(replicator.child.exitCode).toBeNull();
+  });
+
+  it('of an older publisher session is refused, and its key is asked for again', async () => {
+    const replicator = await replicate();
+    const id = await insertText(100);
+    await platform.expectEqual();
+    const topic = `${platform.name}.public.entity`;
+    const current = await anyValue(topic);
+    const stale = current
+      .replace(/"session":\d+/, '"session":1')
+      .replace('"title\\": \\"large', '"title\\": \\"stale');
+    expect(stale).toContain('stale');
+    const publisher = await createPublisher(kafka(), { topics: [topic] }, silent);
+    await publisher.send([{ topic, key: `{"id":"${id}"}`, value: stale }]);
+    await publisher.close();
+    await replicator.logged(/refused records of an older publisher session/);
+    await platform.expectEqual();
+    await eventually('the request reached the publisher through PostgreSQL', () =>
+      Promise.resolve(replicator.logs.some((line) => line['prefix'] === 'graph.republish')),
+    );
+  });
+});
+
+describe('the publisher stops, naming table and column,', () => {
+  it('when a mapped column is renamed; what came before is in the graph; a mended mapping goes on', async () => {
+    const replicator = await replicate();
+    await insertText(100);
+    await platform.sql.query(`alter table entity rename column meta to metadata`);
+    await insertText(100);
+    expect(await replicator.exited).toBe(1);
+    expect(replicator.stderr()).toMatch(/public\.entity.*meta/);
+    const projector = platform.start(['project']);
+    await eventually('the first row is in the graph', async () => {
+      const rows = await platform.cypher(`MATCH (n:${platform.names.labels.entity}) RETURN n.id`);
+      return rows.length === 1;
+    });
+    await projector.kill('SIGTERM');
+    edit(join(platform.connectors, 'entities/entity.json'), (json) => {
+      Object.assign(
+        json,
+        JSON.parse(JSON.stringify(json).replaceAll('"column":"meta"', '"column":"metadata"')),
+      );
+    });
+    await replicate();
+    await eventually('the second row is in the graph', async () => {
+      const rows = await platform.cypher(`MATCH (n:${platform.names.labels.entity}) RETURN n.id`);
+      return rows.length === 2;
+    });
+  });
+});
+
+/** The value of one record of a topic. */
+async function anyValue(topic: string): Promise<string> {
+  const latest = await readLatest(kafka(), topic, AbortSignal.timeout(20_000));
+  return [...latest.values()].at(-1)?.toString('utf8') ?? '';
+}
