@@ -5,7 +5,7 @@
  * New rows have new random ids, so that one workload can follow another. `last_updated_at` always moves: to the time of
  * the change, or one microsecond on if it was in the future.
  */
-import { randomUUID } from 'node:crypto';
+import { createHash, randomUUID } from 'node:crypto';
 import type { KnownEntity, KnownRows } from './known-rows.ts';
 import type { Random } from './random.ts';
 import { ENTITY_TYPES, type EntityType, qualified, type ReplicatedTable } from './tables.ts';
@@ -33,8 +33,13 @@ const VERBS: Readonly<Record<Op, string>> = {
   delete: 'delete from',
 };
 
-export function sqlOf({ op, table, rest }: Statement, schema: string): string {
-  return `${VERBS[op]} ${qualified(schema, table)} ${rest}`;
+/** As a prepared statement, which a connection plans once: there are few texts and many executions. */
+export function prepared(
+  { op, table, rest, values }: Statement,
+  schema: string,
+): { readonly name: string; readonly text: string; readonly values: unknown[] } {
+  const text = `${VERBS[op]} ${qualified(schema, table)} ${rest}`;
+  return { name: createHash('sha1').update(text).digest('hex'), text, values: [...values] };
 }
 
 const NOTHING: readonly Statement[] = [];

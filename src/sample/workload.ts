@@ -8,7 +8,7 @@
 import { randomBytes } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { ClientBase, Pool } from 'pg';
-import { type Action, ACTIONS, type Op, type Scene, sqlOf, type Statement } from './actions.ts';
+import { type Action, ACTIONS, type Op, prepared, type Scene, type Statement } from './actions.ts';
 import { knownRows } from './known-rows.ts';
 import { type Random, random } from './random.ts';
 import { qualified, type ReplicatedTable } from './tables.ts';
@@ -154,7 +154,7 @@ async function carryOut(
   let changes = 0;
   await client.query('begin');
   for (const statement of statements) {
-    const { rowCount } = await client.query(sqlOf(statement, schema), [...statement.values]);
+    const { rowCount } = await client.query(prepared(statement, schema));
     tally.rows[statement.table][statement.op] += rowCount ?? 0;
     changes += rowCount ?? 0;
   }
