@@ -66,7 +66,7 @@ export async function load(
     await applied;
     if (transaction.open) await commit();
   } catch (error) {
-    if (transaction.open) await client.query('rollback');
+    if (transaction.open) await client.query('rollback').catch(() => undefined);
     throw error;
   }
   return progress();

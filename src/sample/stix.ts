@@ -57,7 +57,7 @@ export async function importStix(
       malformed: malformed.length,
     };
   } catch (error) {
-    await client.query('rollback');
+    await client.query('rollback').catch(() => undefined);
     throw error;
   }
 }
