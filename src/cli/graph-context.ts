@@ -56,6 +56,6 @@ function kafkaOptions(env: Environment): KafkaOptions {
     brokers: (env.KAFKA_BROKERS ?? '').split(',').map((broker) => broker.trim()),
     clientId: 'eiq-platform-graph',
     ...(env.KAFKA_TLS || ca !== undefined ? { ssl: ca === undefined ? true : { ca: readFileSync(ca) } } : {}),
-    ...(mechanism === undefined ? {} : { sasl: { mechanism, username, password } as SASLOptions }),
+    ...(mechanism === undefined ? {} : { sasl: { mechanism, username, password } }),
   };
 }

@@ -1,31 +1,67 @@
 /** `graph publish`, `project` and `replicate`: services that run until they are told to stop. */
+import { describeError } from '../core/errors.ts';
 import { runUntilStopped, type Service, together } from '../runtime/service.ts';
-import { graphContext } from './graph-context.ts';
+import { type GraphContext, graphContext } from './graph-context.ts';
 
 export type ServiceName = 'publish' | 'project' | 'replicate';
 
-/** Throws before anything runs if settings, mapping or a server is not as it must be. */
+/**
+ * Throws before anything runs if settings or mapping are not as they must be. A server that cannot be used at the start
+ * ends the command with one line for each; one that goes away later is waited for.
+ */
 export async function runService(
   name: ServiceName,
   options: { readonly managePublication: boolean },
 ): Promise<void> {
+  const publishes = name !== 'project';
+  const projects = name !== 'publish';
   const context = graphContext(name, [
     'DATABASE_URL',
     'KAFKA_BROKERS',
-    ...(name === 'publish' ? [] : (['NEO4J_URI'] as const)),
+    ...(projects ? (['NEO4J_URI'] as const) : []),
   ]);
   if (context === null) {
     process.stderr.write('The graph is switched off (GRAPH_ENABLED=false): nothing to do.\n');
     return;
   }
+  const unusable = await unusableServers(context, projects);
+  if (unusable.length > 0) {
+    for (const error of unusable) process.stderr.write(`${describeError(error)}\n`);
+    process.exitCode = 1;
+    return;
+  }
   const services: Service[] = [];
-  if (name !== 'project') {
+  if (publishes) {
     const { publishService } = await import('../pipelines/publish/publish.ts');
     services.push(publishService({ ...context, ...options }));
   }
-  if (name !== 'publish') {
+  if (projects) {
     const { projectService } = await import('../pipelines/project/project.ts');
     services.push(projectService(context));
   }
   await runUntilStopped(together(services), context.log);
+}
+
+/** Asks each server once. */
+async function unusableServers(
+  { databaseUrl, kafka, neo4j, log }: GraphContext,
+  projects: boolean,
+): Promise<unknown[]> {
+  const [{ openDatabase }, { createKafka }, { withAdmin }] = await Promise.all([
+    import('../postgres/client.ts'),
+    import('../kafka/client.ts'),
+    import('../kafka/topics.ts'),
+  ]);
+  const sql = openDatabase(databaseUrl);
+  const questions: Promise<unknown>[] = [
+    sql.query('select').finally(() => sql.close()),
+    withAdmin(createKafka(kafka, log), (admin) => admin.listTopics()),
+  ];
+  if (projects) {
+    const { connectNeo4j, verify } = await import('../neo4j/client.ts');
+    const graph = connectNeo4j(neo4j, log);
+    questions.push(verify(graph).finally(() => graph.close()));
+  }
+  const answers = await Promise.allSettled(questions);
+  return answers.flatMap((answer) => (answer.status === 'rejected' ? [answer.reason as unknown] : []));
 }

@@ -65,11 +65,19 @@ export async function runPartition(
       else {
         const { position, table: name } = step.mutation;
         const { epoch, session } = step.reader;
+        const { committedMs } = step;
         await keepTrying(() =>
-          writer.truncate(
-            { topic: table.topic, partition, from, next, table: name, position, epoch, session },
-            signal,
-          ),
+          writer.truncate({
+            topic: table.topic,
+            partition,
+            from,
+            next,
+            table: name,
+            position,
+            epoch,
+            session,
+            committedMs,
+          }),
         );
         from = next;
       }
@@ -90,10 +98,13 @@ export async function runPartition(
   }
 
   /** One transaction; `from` moves with it. */
-  async function apply(items: readonly Item[], next: bigint, state: ReaderState): Promise<ApplyResult> {
+  async function apply(
+    items: readonly Item[],
+    next: bigint,
+    { position, epoch, session }: ReaderState,
+  ): Promise<void> {
     const mutations = coalesce(items.map((item) => item.mutation));
-    const { position, epoch, session } = state;
-    const committedMs = items.at(-1)?.committedMs;
+    const committedMs = items.at(-1)?.committedMs ?? null;
     const batch = {
       topic: table.topic,
       partition,
@@ -105,9 +116,16 @@ export async function runPartition(
       mutations,
       committedMs,
     };
-    const result = await keepTrying(() => writer.apply(batch, signal));
+    await keepTrying(() => writer.apply(batch, (result) => askForPurged(items, result)));
     from = next;
-    return result;
+  }
+
+  /** What a purged tombstone may have forbidden is asked for before the batch commits, so that it cannot be lost. */
+  async function askForPurged(items: readonly Item[], { purged }: ApplyResult): Promise<void> {
+    if (purged.length === 0) return;
+    const keys = new Set(purged);
+    const records = items.filter((item) => keys.has(item.mutation.key)).map((item) => item.record);
+    await context.requestRepublish(records, 'older than the purged tombstones');
   }
 
   /** Halves what the graph refuses until a single record is left, and sets that aside. */

@@ -11,7 +11,7 @@
  */
 import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
-import { AppError, isAppError } from '../../core/errors.ts';
+import { isAppError } from '../../core/errors.ts';
 import type { Mapping, TableMapping } from '../../core/mapping.ts';
 import { REPUBLISH_PREFIX } from '../../core/messages.ts';
 import type { ReaderState } from '../../core/partition-reader.ts';
@@ -73,10 +73,10 @@ export function projectService(options: ProjectOptions): Service {
 
 async function session(context: Context, signal: AbortSignal): Promise<void> {
   const { mapping, client, graph, sql, log } = context;
-  await ensureSchema(graph, mapping, signal);
-  const identity = await graphIdentity(graph, mapping, signal);
+  await ensureSchema(graph, mapping);
+  const identity = await graphIdentity(graph, mapping);
   const topics = await topicsOf(context, signal);
-  await ensureProgress(graph, mapping, topics, signal);
+  await ensureProgress(graph, mapping, topics);
 
   const owner = randomUUID();
   const runId = `projector-${owner}`;
@@ -127,9 +127,9 @@ async function session(context: Context, signal: AbortSignal): Promise<void> {
         maxBytesPerBatch: mapping.sink.batch.maxBytes,
       },
       {
-        async onAssigned({ topic, partition }, abandoned) {
+        async onAssigned({ topic, partition }) {
           const generation = topics.get(topic)?.generation ?? '';
-          const taken = await takeOver(graph, mapping, { topic, partition, owner, generation }, abandoned);
+          const taken = await takeOver(graph, mapping, { topic, partition, owner, generation });
           takenOver.set(`${topic}-${partition}`, { next: taken.next, reader: taken });
           return taken.next;
         },
@@ -138,7 +138,14 @@ async function session(context: Context, signal: AbortSignal): Promise<void> {
           const taken = takenOver.get(`${topic}-${partition}`);
           if (table === undefined || taken === undefined)
             throw new RangeError(`${topic}-${partition} was not assigned`);
-          await runPartition(lane, taken, contextOf(table, partition, lane.commit), abandoned);
+          await runPartition(
+            lane,
+            taken,
+            contextOf(table, partition, (next) => {
+              lane.commit(next);
+            }),
+            abandoned,
+          );
         },
       },
       log,

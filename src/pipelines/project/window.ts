@@ -28,6 +28,7 @@ export interface TruncateStep {
   readonly mutation: Truncate;
   readonly record: IncomingRecord;
   readonly reader: ReaderState;
+  readonly committedMs: number;
 }
 
 /** Never applied: a malformed record, or one of an older session (asked for again by its key). */
@@ -72,7 +73,7 @@ export function plan(records: readonly IncomingRecord[], table: TableMapping, fr
       }
       if (items.length > 0) steps.push({ kind: 'rows', items });
       items = [];
-      steps.push({ kind: 'truncate', mutation, record, reader });
+      steps.push({ kind: 'truncate', mutation, record, reader, committedMs: decoded.committedMs });
     } catch (error) {
       if (!isAppError(error, 'RECORD_MALFORMED')) throw error;
       aside.push({ kind: 'malformed', record, error });
