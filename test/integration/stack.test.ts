@@ -15,15 +15,13 @@ import {
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { text } from 'node:stream/consumers';
-import { Kafka, logLevel } from 'kafkajs';
-import neo4j from 'neo4j-driver';
-import pg from 'pg';
 import { afterAll, beforeAll, expect, test, vi } from 'vitest';
 import { isAppError } from '../../src/core/errors.ts';
 import { processStartTime } from '../../src/stack/process-start.ts';
 import { isRunning, type ProcessRecord, readRecord, RECORDS_DIR } from '../../src/stack/registry.ts';
 import { startStack, type Stack } from '../../src/stack/stack.ts';
-import { servers, serversOf, type Servers } from '../support/servers.ts';
+import { cypher, expectServing, query, topics } from '../support/serving.ts';
+import { servers, serversOf } from '../support/servers.ts';
 
 vi.setConfig({ testTimeout: 180_000 });
 
@@ -187,12 +185,6 @@ async function kill(launcher: ChildProcess, watchdog?: ProcessRecord): Promise<v
   await once(launcher, 'exit');
 }
 
-async function expectServing({ databaseUrl, kafkaBrokers, ...graph }: Servers): Promise<void> {
-  await query(databaseUrl, 'select 1');
-  await topics(kafkaBrokers);
-  await cypher(graph, 'RETURN 1 AS n');
-}
-
 async function expectDataAfterKill({ env, services }: Stack): Promise<void> {
   const { databaseUrl, kafkaBrokers, ...graph } = serversOf(env);
   await query(databaseUrl, 'create table kept as select 42 as n');
@@ -207,42 +199,6 @@ async function expectDataAfterKill({ env, services }: Stack): Promise<void> {
   expect(await query(databaseUrl, 'select n from kept')).toEqual([{ n: 42 }]);
   expect(await topics(kafkaBrokers)).toContain('kept');
   expect(await cypher(graph, 'MATCH (k:Kept) RETURN k.n AS n')).toEqual([42]);
-}
-
-async function query(databaseUrl: string, sql: string): Promise<unknown[]> {
-  const client = new pg.Client({ connectionString: databaseUrl });
-  await client.connect();
-  try {
-    return (await client.query<Record<string, unknown>>(sql)).rows;
-  } finally {
-    await client.end();
-  }
-}
-
-/** Creates `topic`, if given, and lists all. */
-async function topics(brokers: string, topic?: string): Promise<string[]> {
-  const admin = new Kafka({ brokers: brokers.split(','), logLevel: logLevel.NOTHING }).admin();
-  await admin.connect();
-  try {
-    if (topic !== undefined) await admin.createTopics({ topics: [{ topic }], waitForLeaders: true });
-    return await admin.listTopics();
-  } finally {
-    await admin.disconnect();
-  }
-}
-
-async function cypher(
-  graph: Omit<Servers, 'databaseUrl' | 'kafkaBrokers'>,
-  statement: string,
-): Promise<unknown[]> {
-  const auth = neo4j.auth.basic(graph.neo4jUsername, graph.neo4jPassword);
-  const driver = neo4j.driver(graph.neo4jUri, auth, { disableLosslessIntegers: true });
-  try {
-    const { records } = await driver.executeQuery(statement, {}, { database: graph.neo4jDatabase });
-    return records.map((record) => record.get('n') as unknown);
-  } finally {
-    await driver.close();
-  }
 }
 
 function parse(lines: string): Record<string, string> {

@@ -40,6 +40,11 @@ async function start(): Promise<Started> {
   if (DATABASE_URL !== undefined && KAFKA_BROKERS !== undefined && NEO4J_URI !== undefined) {
     return { servers: serversOf(process.env), stop: () => Promise.resolve() };
   }
+  if (process.env['TEST_SERVERS'] === 'testcontainers') {
+    const { startContainers } = await import('./containers.ts');
+    const containers = await startContainers();
+    return { servers: serversOf(containers.env), stop: () => containers.stop() };
+  }
   const stack = await startStack({ onProgress: (line) => process.stderr.write(`stack: ${line}\n`) });
   return { servers: serversOf(stack.env), stop: () => stack.stop() };
 }
