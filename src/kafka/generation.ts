@@ -93,7 +93,6 @@ export class Generation {
 
   async #work(assigned: readonly TopicPartition[]): Promise<void> {
     const positions = await allOf(assigned.map((partition) => this.#takeOver(partition)));
-    if (!this.#ended.aborted) await this.#refuseGaps(positions);
     if (!this.#ended.aborted) {
       const lanes = positions.map(({ next, ...partition }) => this.#openLane(partition, next));
       const fetching = [...this.#byLeader(lanes)].map(([nodeId, own]) =>
@@ -112,16 +111,6 @@ export class Generation {
       this.#fail(error);
     }
     return { ...partition, next };
-  }
-
-  async #refuseGaps(positions: readonly (TopicPartition & { readonly next: bigint })[]): Promise<void> {
-    const topics = [...new Set(positions.map(({ topic }) => topic))];
-    const ranges = await offsetRanges(this.#context.connection.cluster, topics);
-    for (const { topic, partition, next } of positions) {
-      const range = ranges.find((r) => r.topic === topic && r.partition === partition);
-      if (range === undefined || next < range.low || next > range.end)
-        this.#fail(gap({ topic, partition }, next, range));
-    }
   }
 
   #openLane(partition: TopicPartition, next: bigint): Lane {
@@ -171,16 +160,16 @@ export class Generation {
       });
       const answer = broker.connectionPool.send(fetchRequest(wanted, limits));
       const { results } = await connection.promptly(answer, this.#ended);
-      for (const result of results) this.#deliver(result);
+      for (const result of results) await this.#deliver(result);
     }
   }
 
-  #deliver({ topic, partition, errorCode, batches }: FetchResult): void {
+  async #deliver({ topic, partition, errorCode, batches }: FetchResult): Promise<void> {
     const lane = this.#lanes.get(nameOf({ topic, partition }));
     if (lane === undefined) return;
-    if (errorCode === OFFSET_OUT_OF_RANGE) this.#fail(gap(lane, lane.fetchOffset));
-    else if (errorCode !== NONE) throw protocolError(errorCode);
-    else lane.push(decodeBatches(batches, lane.fetchOffset));
+    if (errorCode === NONE) lane.push(decodeBatches(batches, lane.fetchOffset));
+    else if (errorCode !== OFFSET_OUT_OF_RANGE) throw protocolError(errorCode);
+    else this.#fail(gap(lane, await offsetRanges(this.#context.connection.cluster, [topic])));
   }
 
   /** Goes on until all loops have ended: the group waits for members that heartbeat, and they may need a moment. */
@@ -225,19 +214,11 @@ function nameOf({ topic, partition }: TopicPartition): string {
   return `${topic}-${partition}`;
 }
 
-function gap(partition: TopicPartition, next: bigint, range?: PartitionRange): AppError {
-  const extent = range === undefined ? 'no longer has that offset' : `holds ${range.low} up to ${range.end}`;
+function gap({ topic, partition, fetchOffset: next }: Lane, ranges: readonly PartitionRange[]): AppError {
+  const { low = 0n, end = 0n } = ranges.find((range) => range.partition === partition) ?? {};
   return new AppError(
     'PROGRESS_GAP',
-    `The graph goes on at offset ${next} of ${nameOf(partition)}, but the topic ${extent}.`,
-    {
-      context: {
-        topic: partition.topic,
-        partition: partition.partition,
-        next,
-        low: range?.low,
-        end: range?.end,
-      },
-    },
+    `The graph goes on at offset ${next} of ${nameOf({ topic, partition })}, but the topic holds ${low} up to ${end}.`,
+    { context: { topic, partition, next, low, end } },
   );
 }

@@ -28,10 +28,10 @@ export interface TestKafka {
   readonly dispose: () => Promise<void>;
 }
 
-/** Compaction at once: a segment closes with the first write after 50 ms. */
+/** Compaction at once: every write closes the segment before it. */
 export const COMPACT_SOON = {
   'cleanup.policy': 'compact',
-  'segment.ms': '50',
+  'segment.ms': '1',
   'min.cleanable.dirty.ratio': '0.001',
   'delete.retention.ms': '0',
 };
