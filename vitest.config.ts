@@ -1,14 +1,21 @@
 import { defineConfig } from 'vitest/config';
 
+// `groupOrder`: one project after the other; vitest asks for it where their numbers of workers differ.
 // One global set-up starts (or finds) the servers; unit tests never need them.
 const servers = { globalSetup: ['test/support/global-setup.ts'], testTimeout: 60_000, hookTimeout: 120_000 };
 
 export default defineConfig({
   test: {
     projects: [
-      { test: { name: 'unit', include: ['test/unit/**/*.test.ts'] } },
+      { test: { name: 'unit', include: ['test/unit/**/*.test.ts'], sequence: { groupOrder: 0 } } },
       {
-        test: { name: 'integration', include: ['test/integration/**/*.test.ts'], ...servers, maxWorkers: 2 },
+        test: {
+          name: 'integration',
+          include: ['test/integration/**/*.test.ts'],
+          ...servers,
+          maxWorkers: 2,
+          sequence: { groupOrder: 1 },
+        },
       },
       {
         test: {
@@ -17,6 +24,7 @@ export default defineConfig({
           ...servers,
           testTimeout: 240_000,
           fileParallelism: false,
+          sequence: { groupOrder: 2 },
         },
       },
     ],

@@ -1,6 +1,8 @@
 /** `stack`: the local servers, for as long as the command runs. */
-import { rename, writeFile } from 'node:fs/promises';
+import { once } from 'node:events';
+import { rename, rm, writeFile } from 'node:fs/promises';
 import type { Command } from 'commander';
+import { AppError } from '../core/errors.ts';
 
 interface StackCommandOptions {
   readonly dir?: string;
@@ -27,30 +29,43 @@ async function runStack({ dir, ephemeral = false, envFile }: StackCommandOptions
     interrupted.abort();
   };
   process.on('SIGINT', interrupt).on('SIGTERM', interrupt);
-  const kept = ephemeral ? dir : (dir ?? '.stack');
+  const publish = envFile === undefined ? undefined : await openEnvFile(envFile);
+  const place = ephemeral ? dir : (dir ?? '.stack');
   try {
     const stack = await startStack({
-      ...(kept === undefined ? {} : { dir: kept }),
+      ...(place === undefined ? {} : { dir: place }),
       ephemeral,
       signal: interrupted.signal,
       onProgress: (line) => process.stderr.write(`${line}\n`),
     });
-    const lines = Object.entries(stack.env).map(([name, value]) => `${name}=${value}\n`);
-    if (envFile !== undefined) await writeWhole(envFile, lines.join(''));
-    process.stdout.write(lines.join(''));
-    await new Promise((resolve) => {
-      if (interrupted.signal.aborted) resolve(undefined);
-      interrupted.signal.addEventListener('abort', resolve, { once: true });
-    });
-    await stack.stop();
+    try {
+      const lines = Object.entries(stack.env).map(([name, value]) => `${name}=${value}\n`);
+      await publish?.(lines.join(''));
+      process.stdout.write(lines.join(''));
+      if (!interrupted.signal.aborted) await once(interrupted.signal, 'abort');
+    } finally {
+      await stack.stop();
+    }
   } catch (error) {
     if (!interrupted.signal.aborted) throw error;
   }
 }
 
-/** A reader who waits for the file never sees half of it. It holds passwords. */
-async function writeWhole(file: string, text: string): Promise<void> {
+/**
+ * Takes an older file away, so that whoever waits for the file reads this stack's; returns what writes it, whole and for
+ * this user alone: it holds passwords. Throws USAGE at once rather than after the start.
+ */
+async function openEnvFile(file: string): Promise<(text: string) => Promise<void>> {
   const unfinished = `${file}.${process.pid}.new`;
-  await writeFile(unfinished, text, { mode: 0o600 });
-  await rename(unfinished, file);
+  try {
+    await rm(file, { force: true });
+    await writeFile(unfinished, '', { mode: 0o600 });
+    await rm(unfinished);
+  } catch (cause) {
+    throw new AppError('USAGE', 'The file that --env-file names cannot be written.', { cause });
+  }
+  return async (text) => {
+    await writeFile(unfinished, text, { mode: 0o600 });
+    await rename(unfinished, file);
+  };
 }

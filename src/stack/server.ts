@@ -45,7 +45,7 @@ export interface ServerEvents {
 }
 
 const READY_TIMEOUT_MS = 120_000;
-const PROBE_INTERVAL_MS = 50;
+const PROBE_INTERVAL_MS = 100;
 const STOP_TIMEOUT_MS = 60_000;
 /** After a kill, PostgreSQL's orphaned backends hold its shared memory until they notice; meanwhile it refuses to start. */
 const START_AGAIN_MS = 10_000;

@@ -46,7 +46,11 @@ export async function installSoftware(
 ): Promise<Software> {
   const javaVersion = await requireJava();
   const cache = cacheDir ?? defaultCacheDir();
-  await mkdir(cache, { recursive: true });
+  await mkdir(cache, { recursive: true }).catch((cause: unknown) => {
+    throw new AppError('STACK_FAILED', `The folder ${cache}, for the servers' programs, cannot be made.`, {
+      cause,
+    });
+  });
   const pom = createHash('sha256')
     .update(await readFile(POM))
     .digest('hex')

@@ -113,6 +113,17 @@ test('without Java the command says so in one line', async () => {
   expect(await stderr).toMatch(/^Java is not on the PATH\. Install it [^\n]*\n$/);
 });
 
+test('an env file that cannot be written is an error before anything starts', async () => {
+  const { child, stdout, stderr } = launch([
+    '--ephemeral',
+    '--env-file',
+    path.join(scratch, 'absent', 'file'),
+  ]);
+  expect(await once(child, 'exit')).toEqual([2, null]);
+  expect(await stdout).toBe('');
+  expect(await stderr).toBe('The file that --env-file names cannot be written. See --help.\n');
+});
+
 test('without Maven, and nothing fetched before, the start says so', async () => {
   const bin = path.join(scratch, 'bin');
   await mkdir(bin);
