@@ -84,6 +84,10 @@ export const CATALOGUE = {
     disposition: 'dead-letter',
     remedy: 'Raise message.max.bytes of the broker and the topic, then redrive.',
   },
+  KAFKA_PRODUCER_LOST: {
+    disposition: 'retry',
+    remedy: 'None: publishing begins again with a new producer.',
+  },
   CONTROL_MALFORMED: {
     disposition: 'fatal',
     remedy:

@@ -26,6 +26,13 @@ const TOPIC_TYPES = new Set([
 
 const TOO_LARGE_TYPES = new Set(['MESSAGE_TOO_LARGE', 'RECORD_LIST_TOO_LARGE']);
 
+/** The broker no longer knows the producer, or where it was. */
+const PRODUCER_TYPES = new Set([
+  'OUT_OF_ORDER_SEQUENCE_NUMBER',
+  'UNKNOWN_PRODUCER_ID',
+  'INVALID_PRODUCER_EPOCH',
+]);
+
 const UNREACHABLE_NAMES = new Set([
   'KafkaJSConnectionError',
   'KafkaJSConnectionClosedError',
@@ -80,6 +87,7 @@ function codeOf({ name, type, systemCode, retriable }: Reason): ErrorCode {
     if (AUTH_TYPES.has(type)) return 'KAFKA_AUTH';
     if (TOPIC_TYPES.has(type)) return 'KAFKA_TOPIC';
     if (TOO_LARGE_TYPES.has(type)) return 'KAFKA_RECORD_TOO_LARGE';
+    if (PRODUCER_TYPES.has(type)) return 'KAFKA_PRODUCER_LOST';
     return retriable ? 'KAFKA_UNREACHABLE' : 'KAFKA_FAILED';
   }
   if (name === 'KafkaJSSASLAuthenticationError') return 'KAFKA_AUTH';

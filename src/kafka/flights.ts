@@ -2,9 +2,9 @@
  * The way of record batches to their leaders: up to five groups of batches ("flights") on the way at once, each with
  * its sequence numbers, landed when all in-sync replicas have it.
  *
- * Guarantee: per partition the log has the batches once and in the order of `launch`. The broker refuses a batch that it
- * has already or that overtook another, as long as it knows the producer in that partition: hence the first flight to
- * a partition goes alone. A flight that failed is sent again byte for byte, one flight at a time, before newer ones.
+ * Guarantee: per partition the log has the batches once and in the order of `launch`, or all is given up. The broker
+ * refuses a batch that it has already or that overtook another. A flight that failed is sent again byte for byte, one
+ * flight at a time, before newer ones.
  *
  * On failure: see `publisher.ts`; after 30 s, or at once where Kafka does not call the error retriable, all is given up.
  */
@@ -25,10 +25,6 @@ import {
   UNKNOWN_TOPIC_OR_PARTITION,
 } from './wire.ts';
 
-export interface OutgoingBatch extends ProducePartition {
-  readonly firstSequence: number;
-}
-
 export interface FlightOptions {
   readonly topics: readonly string[];
   /** 1 to 5: the broker remembers five batches of a producer and partition. */
@@ -44,17 +40,15 @@ const FIRST_RETRY_MS = 50;
 const LAST_RETRY_MS = 1_000;
 
 class Flight {
-  readonly batches: readonly OutgoingBatch[];
   readonly landed: Promise<void>;
-  outstanding: readonly OutgoingBatch[];
+  outstanding: readonly ProducePartition[];
   /** Set once the first attempt has ended badly. */
   failure: unknown = null;
   firstAttempt: Promise<void> = Promise.resolve();
   land: () => void = () => undefined;
   crash: (error: AppError) => void = () => undefined;
 
-  constructor(batches: readonly OutgoingBatch[]) {
-    this.batches = batches;
+  constructor(batches: readonly ProducePartition[]) {
     this.outstanding = batches;
     this.landed = new Promise((resolve, reject) => {
       this.land = resolve;
@@ -62,10 +56,6 @@ class Flight {
     });
     // Whoever launched it may have failed before it could wait.
     this.landed.catch(() => undefined);
-  }
-
-  get first(): boolean {
-    return this.batches.some((batch) => batch.firstSequence === 0);
   }
 }
 
@@ -105,14 +95,13 @@ export class Flights {
   }
 
   /** Not to be called again before it has returned: what it waits for is a free place, and to be on the way in order. */
-  async launch(batches: readonly OutgoingBatch[]): Promise<{ readonly landed: Promise<void> }> {
+  async launch(batches: readonly ProducePartition[]): Promise<{ readonly landed: Promise<void> }> {
     const flight = new Flight(batches);
     for (;;) {
       if (this.#spent !== null) throw this.#spent;
-      const alone = flight.first || this.#flights.some((other) => other.first);
       const [oldest] = this.#flights;
       if (this.#recovery !== null) await this.#recovery;
-      else if (oldest !== undefined && this.#flights.length >= (alone ? 1 : this.#options.maxInFlight)) {
+      else if (oldest !== undefined && this.#flights.length >= this.#options.maxInFlight) {
         await oldest.landed;
       } else break;
     }
@@ -150,9 +139,9 @@ export class Flights {
   }
 
   /** The leader of each batch, connected. */
-  async #route(flight: Flight): Promise<Map<Broker, OutgoingBatch[]>> {
+  async #route(flight: Flight): Promise<Map<Broker, ProducePartition[]>> {
     const { cluster } = this.#connection ?? (await this.#connect());
-    const route = new Map<Broker, OutgoingBatch[]>();
+    const route = new Map<Broker, ProducePartition[]>();
     for (const batch of flight.outstanding) {
       const [nodeId] = Object.keys(cluster.findLeaderForPartitions(batch.topic, [batch.partition]));
       if (nodeId === undefined) throw protocolError(UNKNOWN_TOPIC_OR_PARTITION);
@@ -164,7 +153,7 @@ export class Flights {
     return route;
   }
 
-  async #attempt(flight: Flight, route: Map<Broker, OutgoingBatch[]>): Promise<void> {
+  async #attempt(flight: Flight, route: Map<Broker, ProducePartition[]>): Promise<void> {
     const answers = await Promise.allSettled(
       [...route].map(([broker, batches]) =>
         broker.connectionPool.send(produceRequest(batches, REPLICAS_TIMEOUT_MS)),
@@ -226,7 +215,10 @@ export class Flights {
   }
 }
 
-/** Takes an acknowledged batch off the flight; answers the error of one that is not. */
+/**
+ * Takes an acknowledged batch off the flight; answers the error of one that is not. A duplicate is one that was
+ * acknowledged before, but so long ago that the broker cannot say where it is.
+ */
 function settle(flight: Flight, { topic, partition, errorCode }: ProduceResult): Error | null {
   if (errorCode !== NONE && errorCode !== DUPLICATE_SEQUENCE_NUMBER) return protocolError(errorCode);
   flight.outstanding = flight.outstanding.filter((b) => b.topic !== topic || b.partition !== partition);
@@ -235,5 +227,5 @@ function settle(flight: Flight, { topic, partition, errorCode }: ProduceResult):
 
 /** A topic that existed a moment ago may be unknown to a broker that just started. */
 function isPassing(error: AppError): boolean {
-  return error.disposition === 'retry' || error.code === 'KAFKA_TOPIC';
+  return error.code === 'KAFKA_UNREACHABLE' || error.code === 'KAFKA_TOPIC';
 }

@@ -11,9 +11,10 @@
 import { AppError } from '../core/errors.ts';
 import type { Log } from '../runtime/log.ts';
 import type { KafkaClient } from './client.ts';
-import { type FlightOptions, Flights, type OutgoingBatch } from './flights.ts';
+import { type FlightOptions, Flights } from './flights.ts';
 import { partitionOf } from './partitioner.ts';
 import { batchBytesOf, RecordBatchWriter } from './record-batch.ts';
+import type { ProducePartition } from './wire.ts';
 
 export interface OutgoingRecord {
   readonly topic: string;
@@ -120,11 +121,11 @@ export async function createPublisher(
     return found;
   }
 
-  function finish([partition, writer]: [Partition, RecordBatchWriter]): OutgoingBatch {
+  function finish([partition, writer]: [Partition, RecordBatchWriter]): ProducePartition {
     const firstSequence = partition.nextSequence;
     partition.nextSequence = sequenceAfter(firstSequence, writer.count);
     const batch = writer.finish({ producerId, producerEpoch, firstSequence }, Date.now());
-    return { topic: partition.topic, partition: partition.partition, batch, firstSequence };
+    return { topic: partition.topic, partition: partition.partition, batch };
   }
 
   return {
