@@ -12,6 +12,7 @@ import { homedir, userInfo } from 'node:os';
 import path from 'node:path';
 import { createInterface } from 'node:readline';
 import type { Readable } from 'node:stream';
+import { text } from 'node:stream/consumers';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { AppError } from '../core/errors.ts';
@@ -129,7 +130,7 @@ async function fetchJars(server: JavaServer, dir: string, say: Say, signal: Abor
       'dependency:copy-dependencies',
       `-DoutputDirectory=${dir}`,
     ],
-    { stdio: ['ignore', 'pipe', 'inherit'], signal },
+    { stdio: ['ignore', 'pipe', 'pipe'], signal },
   );
   const ended = new Promise<number | null>((resolve, reject) => {
     maven.once('close', resolve);
@@ -139,13 +140,14 @@ async function fetchJars(server: JavaServer, dir: string, say: Say, signal: Abor
       ? new AppError('STACK_TOOL_MISSING', 'Maven (mvn) is not on the PATH.', { cause })
       : cause;
   });
-  const reported = reportJars(maven.stdout, server, say);
-  const [code, errors] = await Promise.all([ended, reported]);
+  const [code, errors, complaint] = await Promise.all([
+    ended,
+    reportJars(maven.stdout, server, say),
+    text(maven.stderr),
+  ]);
   if (code !== 0) {
-    throw new AppError(
-      'STACK_FAILED',
-      `Maven could not fetch the jars of ${server}: ${errors[0] ?? 'no reason given'}`,
-    );
+    const reason = errors[0] ?? complaint.trim();
+    throw new AppError('STACK_FAILED', `Maven could not fetch the jars of ${server}: ${reason}`);
   }
 }
 
@@ -154,7 +156,8 @@ async function reportJars(output: Readable, server: string, say: Say): Promise<s
   const errors: string[] = [];
   let jars = 0;
   for await (const line of createInterface(output)) {
-    if (line.startsWith('[ERROR] ')) errors.push(line.slice('[ERROR] '.length));
+    const [, error] = /\[ERROR\] (.*\S)/.exec(line) ?? [];
+    if (error !== undefined) errors.push(error);
     if (!/Downloaded .*\.jar /.test(line)) continue;
     jars += 1;
     if (jars % JARS_PER_LINE === 0) say(`${server}: ${jars} jars fetched`);
