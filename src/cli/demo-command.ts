@@ -1,13 +1,6 @@
 /** `demo`: the whole path on this machine, checked at the end. */
 import { type Command, InvalidArgumentError } from 'commander';
-
-export interface DemoOptions {
-  readonly entities: number;
-  readonly seconds: number;
-  readonly rate: number;
-  readonly stix?: string;
-  readonly keep: boolean;
-}
+import type { DemoOptions } from './demo.ts';
 
 export function registerDemo(program: Command): void {
   program

@@ -22,7 +22,8 @@ export async function measureLatency(
   const samples: number[] = [];
   const until = performance.now() + durationMs;
   try {
-    while (performance.now() < until && !signal.aborted) {
+    while (performance.now() < until) {
+      signal.throwIfAborted();
       const id = randomUUID();
       await sql.query(
         `insert into public.entity (id, type, data, created_at, last_updated_at)
@@ -30,9 +31,9 @@ export async function measureLatency(
         [id],
       );
       const committed = performance.now();
-      while (!(await visible(id)) && !signal.aborted) await delay(1);
+      while (!(await visible(id))) await delay(1, undefined, { signal });
       samples.push(performance.now() - committed);
-      await delay(EVERY_MS);
+      await delay(EVERY_MS, undefined, { signal });
     }
   } finally {
     await session.close();

@@ -16,9 +16,16 @@ import { importStix } from '../sample/stix.ts';
 import { createTables } from '../sample/tables.ts';
 import { runWorkload } from '../sample/workload.ts';
 import { type Stack, startStack } from '../stack/stack.ts';
-import type { DemoOptions } from './demo-command.ts';
 import { measureLatency } from './demo-latency.ts';
 import { progressLine } from './progress-line.ts';
+
+export interface DemoOptions {
+  readonly entities: number;
+  readonly seconds: number;
+  readonly rate: number;
+  readonly stix?: string;
+  readonly keep: boolean;
+}
 
 export async function runDemo(options: DemoOptions): Promise<number> {
   const interrupted = new AbortController();

@@ -1,7 +1,6 @@
 /** What every graph command begins with: settings, mapping and log, complete and valid before anything is touched. */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import type { SASLOptions } from 'kafkajs';
 import { loadMapping } from '../config/connectors.ts';
 import { type Environment, readEnvironment, requireVariables } from '../config/env.ts';
 import { AppError } from '../core/errors.ts';

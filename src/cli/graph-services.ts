@@ -43,25 +43,23 @@ export async function runService(
 }
 
 /** Asks each server once. */
-async function unusableServers(
-  { databaseUrl, kafka, neo4j, log }: GraphContext,
-  projects: boolean,
-): Promise<unknown[]> {
-  const [{ openDatabase }, { createKafka }, { withAdmin }] = await Promise.all([
+async function unusableServers(context: GraphContext, projects: boolean): Promise<unknown[]> {
+  const { databaseUrl, kafka, neo4j, log } = context;
+  const [{ openDatabase }, { createKafka }, { withAdmin }, { connectNeo4j, verify }] = await Promise.all([
     import('../postgres/client.ts'),
     import('../kafka/client.ts'),
     import('../kafka/topics.ts'),
+    import('../neo4j/client.ts'),
   ]);
-  const sql = openDatabase(databaseUrl);
-  const questions: Promise<unknown>[] = [
-    sql.query('select').finally(() => sql.close()),
-    withAdmin(createKafka(kafka, log), (admin) => admin.listTopics()),
-  ];
-  if (projects) {
-    const { connectNeo4j, verify } = await import('../neo4j/client.ts');
+  const askPostgres = async () => {
+    const sql = openDatabase(databaseUrl);
+    await sql.query('select').finally(() => sql.close());
+  };
+  const askKafka = () => withAdmin(createKafka(kafka, log), (admin) => admin.listTopics());
+  const askNeo4j = async () => {
     const graph = connectNeo4j(neo4j, log);
-    questions.push(verify(graph).finally(() => graph.close()));
-  }
-  const answers = await Promise.allSettled(questions);
+    await verify(graph).finally(() => graph.close());
+  };
+  const answers = await Promise.allSettled([askPostgres(), askKafka(), ...(projects ? [askNeo4j()] : [])]);
   return answers.flatMap((answer) => (answer.status === 'rejected' ? [answer.reason as unknown] : []));
 }

@@ -46,19 +46,20 @@ export async function keepRunning(
   session: () => Promise<void>,
   options: Pick<RetryOptions, 'signal' | 'onRetry'>,
 ): Promise<void> {
-  let failures = 0;
-  while (!options.signal.aborted) {
+  const { signal } = options;
+  for (let failures = 0; ;) {
+    if (signal.aborted) return;
     const startedAt = performance.now();
     try {
       await session();
       return;
     } catch (error) {
-      if (options.signal.aborted && error === options.signal.reason) return;
+      if (error === signal.reason) return;
       if (!(error instanceof AppError) || !mayRetry(error)) throw error;
       failures = performance.now() - startedAt > HEALTHY_MS ? 1 : failures + 1;
       const delayMs = backoffMs(failures, 200, 5_000, Math.random());
       options.onRetry?.(error, failures, delayMs);
-      await delay(delayMs, undefined, { signal: options.signal }).catch(() => undefined);
+      await delay(delayMs, undefined, { signal }).catch(() => undefined);
     }
   }
 }

@@ -112,7 +112,7 @@ export async function createPlatform(prefix: string, on: Servers = servers()): P
     cypher,
     async expectEqual(timeoutSeconds = 60) {
       const waited = await run(['wait', '--timeout', String(timeoutSeconds)]);
-      expect(waited, `wait: ${waited.stderr}`).toMatchObject({ code: 0 });
+      expect(waited.code, `${waited.stderr}${processes.map(said).join('')}`).toBe(0);
       const [source, sink] = [
         await hashPostgres(sql, 'public'),
         await hashNeo4j(driver, names, on.neo4jDatabase),
@@ -142,6 +142,14 @@ export async function createPlatform(prefix: string, on: Servers = servers()): P
       rmSync(connectors, { recursive: true });
     },
   };
+}
+
+/** What a process has said, without its debug lines. */
+function said({ stderr, child }: Process): string {
+  const lines = stderr()
+    .split('\n')
+    .filter((line) => !line.startsWith('{"level":20'));
+  return `\n${child.spawnargs.slice(2).join(' ')}:\n${lines.slice(-12).join('\n')}`;
 }
 
 /** The shipped connectors with labels, types, slot, topics and namespace renamed. */

@@ -5,9 +5,15 @@
  */
 import { randomUUID } from 'node:crypto';
 import { AppError } from '../../core/errors.ts';
+import { parseLsn } from '../../core/lsn.ts';
 import type { Mapping } from '../../core/mapping.ts';
 import { nextGeneration } from '../../core/position.ts';
-import { decideSource, type ObservedSource } from '../../core/source-identity.ts';
+import {
+  decideSource,
+  type ObservedSource,
+  type RecordedSource,
+  type SourceDecision,
+} from '../../core/source-identity.ts';
 import type { KafkaClient } from '../../kafka/client.ts';
 import {
   type ControlRecord,
@@ -16,6 +22,7 @@ import {
   controlTopicSpec,
   createControlWriter,
   readControl,
+  type SourceRecord,
 } from '../../kafka/control.ts';
 import { deadLetterTopicSpec } from '../../kafka/dead-letters.ts';
 import { ensureTopics, topicsExist, type TopicSpec, withAdmin } from '../../kafka/topics.ts';
@@ -24,7 +31,6 @@ import { createSlot, ensurePublication, inspectSlot } from '../../postgres/slot.
 import { inspectSource, requireSource, type SourceInfo } from '../../postgres/source.ts';
 import { checkTables, estimateRows } from '../../postgres/tables.ts';
 import type { Log } from '../../runtime/log.ts';
-import { recordedSource, sourceChanged } from './take-over.ts';
 
 export interface PrepareContext {
   readonly mapping: Mapping;
@@ -35,14 +41,9 @@ export interface PrepareContext {
 }
 
 /** Source and tables, before anything is touched: throws what is wrong with them. */
-export async function checkedSource(
-  { sql, mapping }: PrepareContext,
-  signal: AbortSignal,
-): Promise<SourceInfo> {
-  const source = await inspectSource(sql, signal);
-  requireSource(source);
+export async function checkSource({ sql, mapping }: PrepareContext, signal: AbortSignal): Promise<void> {
+  requireSource(await inspectSource(sql, signal));
   await requireTables(sql, mapping, 'before the publication');
-  return source;
 }
 
 /** The control topic comes before everything else that is made: a first start says there that it has begun. */
@@ -54,49 +55,51 @@ export async function openControl({ mapping, client, log }: PrepareContext): Pro
   return createControlWriter(client, controlTopic, log);
 }
 
-/** Throws what is wrong with topics or publication, or SOURCE_CHANGED. */
+export interface Prepared {
+  readonly state: ControlState;
+  readonly observed: ObservedSource;
+  readonly decision: Exclude<SourceDecision, { readonly kind: 'gap' }>;
+}
+
+/**
+ * Makes and verifies topics, publication and slot. The answer is final only for who holds the slot, or while there is
+ * none: another publisher at work moves slot and record between our two looks.
+ * Throws what is wrong with topics or publication, or SOURCE_CHANGED.
+ */
 export async function prepare(
   context: PrepareContext,
-  source: SourceInfo,
   control: ControlWriter,
   signal: AbortSignal,
-): Promise<void> {
+): Promise<Prepared> {
   const { mapping, sql, client, log } = context;
   const { slot, replicationFactor } = mapping.source;
   const topics = mapping.tables.map((table) => table.topic);
-  await withAdmin(client, async (admin) => {
+  return withAdmin(client, async (admin) => {
     const state = await readControl(client, mapping.controlTopic, signal);
+    const source = await inspectSource(sql, signal);
+    const { systemIdentifier, timeline, database, currentLsn } = source;
+    const observed = {
+      systemIdentifier,
+      timeline,
+      database,
+      currentLsn,
+      slot: await inspectSlot(sql, slot, signal),
+    };
     const present = await topicsExist(admin, topics);
-    const observed = await observe(sql, mapping, source, signal);
     const decision = decideSource(recordedSource(state.source), observed, present.length > 0);
     if (decision.kind === 'gap') throw sourceChanged(decision.reason);
     const lost = topics.filter((topic) => state.topics.has(topic) && !present.includes(topic));
     if (lost.length > 0) throw topicsLost(lost);
 
-    const first = decision.kind === 'first-start';
+    const first = observed.slot === null;
     if (first) await control.write([beginning(mapping, state, source)]);
     const deadLetters = deadLetterTopicSpec(mapping.deadLetterTopic, replicationFactor);
     const { created } = await ensureTopics(admin, [...dataTopics(mapping), deadLetters]);
     await nameGenerations(control, state, topics);
-    await preparePublicationAndSlot(context, first, observed.slot === null, signal);
+    await preparePublicationAndSlot(context, first, signal);
     if (first) log.info({ topics: created, slot }, 'first start: topics, publication and slot are made');
+    return { state, observed, decision };
   });
-}
-
-export async function observe(
-  sql: Sql,
-  mapping: Mapping,
-  source: SourceInfo,
-  signal: AbortSignal,
-): Promise<ObservedSource> {
-  const { systemIdentifier, timeline, database, currentLsn } = source;
-  return {
-    systemIdentifier,
-    timeline,
-    database,
-    currentLsn,
-    slot: await inspectSlot(sql, mapping.source.slot, signal),
-  };
 }
 
 /** Each topic's generation is written once, when it is first seen here: just created, or adopted empty. */
@@ -116,7 +119,6 @@ async function nameGenerations(
 async function preparePublicationAndSlot(
   { mapping, sql, managePublication, log }: PrepareContext,
   first: boolean,
-  createTheSlot: boolean,
   signal: AbortSignal,
 ): Promise<void> {
   const { publication, slot } = mapping.source;
@@ -128,7 +130,7 @@ async function preparePublicationAndSlot(
     manage: managePublication || first,
   });
   await requireTables(sql, mapping, 'with the publication');
-  if (createTheSlot) await createSlot(sql, slot, signal);
+  if (first) await createSlot(sql, slot, signal);
   const older = first ? tables : added;
   const rows = await estimateRows(sql, older);
   if (rows > 0) {
@@ -192,4 +194,18 @@ export function dataTopics({ source, tables }: Mapping): TopicSpec[] {
       'segment.ms': String(source.segmentMs),
     },
   }));
+}
+
+export function recordedSource(record: SourceRecord | null): RecordedSource | null {
+  if (record === null) return null;
+  const { acknowledged, lastCommit } = record;
+  return {
+    ...record,
+    acknowledged: acknowledged === null ? null : parseLsn(acknowledged),
+    lastCommit: lastCommit === null ? null : { lsn: parseLsn(lastCommit.lsn), xid: lastCommit.xid },
+  };
+}
+
+export function sourceChanged(reason: string): AppError {
+  return new AppError('SOURCE_CHANGED', `The source is not the one that was recorded: ${reason}.`);
 }

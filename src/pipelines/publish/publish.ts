@@ -15,10 +15,9 @@ import type { Mapping, TableMapping } from '../../core/mapping.ts';
 import { MARKER_PREFIX } from '../../core/messages.ts';
 import { recordEncoder } from '../../core/records.ts';
 import { createKafka, type KafkaClient, type KafkaOptions } from '../../kafka/client.ts';
-import { readControl } from '../../kafka/control.ts';
 import { createPublisher } from '../../kafka/publisher.ts';
 import { type Database, openDatabase } from '../../postgres/client.ts';
-import { inspectSource } from '../../postgres/source.ts';
+import { inspectSlot } from '../../postgres/slot.ts';
 import { openStream, type ReplicationStream } from '../../postgres/stream.ts';
 import { checkRelation } from '../../postgres/table-rules.ts';
 import { createTransactions } from '../../postgres/transactions.ts';
@@ -27,7 +26,7 @@ import { keepRunning } from '../../runtime/retry.ts';
 import type { Service } from '../../runtime/service.ts';
 import { oversized } from './dead-letters.ts';
 import { runFlow } from './flow.ts';
-import { checkedSource, observe, openControl, prepare } from './prepare.ts';
+import { checkSource, openControl, prepare } from './prepare.ts';
 import { takeOver } from './take-over.ts';
 
 export interface PublishOptions {
@@ -68,22 +67,18 @@ interface Context extends PublishOptions {
 }
 
 async function session(context: Context, signal: AbortSignal): Promise<void> {
-  const { mapping, sql, client, log } = context;
-  const source = await checkedSource(context, signal);
+  const { mapping, sql, log } = context;
+  await checkSource(context, signal);
   const control = await openControl(context);
   let stream: ReplicationStream | null = null;
   try {
-    await prepare(context, source, control, signal);
+    if ((await inspectSlot(sql, mapping.source.slot, signal)) === null)
+      await prepare(context, control, signal);
     stream = await openWhenFree(context, signal);
-    const observed = await observe(sql, mapping, await inspectSource(sql, signal), signal);
-    const taken = await takeOver(
-      await readControl(client, mapping.controlTopic, signal),
-      observed,
-      mapping,
-      control,
-    );
+    const prepared = await prepare(context, control, signal);
+    const taken = await takeOver(prepared, mapping, control);
     log.info({ epoch: taken.epoch, session: taken.session, slot: mapping.source.slot }, 'streaming');
-    await publish(context, stream, taken, observed.database);
+    await publish(context, stream, taken, prepared.observed.database);
   } finally {
     await stream?.close();
     await control.close();

@@ -1,15 +1,13 @@
 /**
- * Begins a session on a slot that is ours: is this still the recorded source (I6), which epoch, which session number
- * (design §2)? The slot is held before the control topic is read, so nobody else writes it meanwhile, except a paused
- * predecessor, whose records carry its own, older session number.
+ * Begins a session on a slot that is ours (design §2): its epoch, and a session number above all before it. What a paused
+ * predecessor may still write carries its own, older number.
  */
-import { AppError } from '../../core/errors.ts';
 import type { Safe } from '../../core/acknowledgements.ts';
-import { formatLsn, type Lsn, parseLsn } from '../../core/lsn.ts';
+import { formatLsn, type Lsn, LSN_ZERO } from '../../core/lsn.ts';
 import { nextGeneration } from '../../core/position.ts';
-import { decideSource, type ObservedSource, type RecordedSource } from '../../core/source-identity.ts';
-import type { ControlState, ControlWriter, SourceRecord } from '../../kafka/control.ts';
 import type { Mapping } from '../../core/mapping.ts';
+import type { ControlWriter, SourceRecord } from '../../kafka/control.ts';
+import { type Prepared, recordedSource } from './prepare.ts';
 
 export interface Session {
   readonly epoch: number;
@@ -20,16 +18,13 @@ export interface Session {
   readonly record: (safe: Safe) => Promise<void>;
 }
 
-/** Throws SOURCE_CHANGED with the reason, before anything is written. */
+/** Durable when resolved: from here on every record of an older session is stale. */
 export async function takeOver(
-  state: ControlState,
-  observed: ObservedSource,
+  { state, observed, decision }: Prepared,
   mapping: Mapping,
   control: ControlWriter,
 ): Promise<Session> {
   const recorded = state.source;
-  const decision = decideSource(recordedSource(recorded), observed, state.topics.size > 0);
-  if (decision.kind === 'gap') throw sourceChanged(decision.reason);
   const epoch = recorded?.epoch ?? nextGeneration(0, Date.now());
   const session = nextGeneration(state.session, Date.now());
 
@@ -50,23 +45,8 @@ export async function takeOver(
   });
   const record = (safe: Safe) => control.write([{ kind: 'source', ...source(safe) }]);
   await control.write([{ kind: 'session', session, startedAt: new Date().toISOString() }]);
-  const confirmed = observed.slot?.confirmedFlush;
-  if (confirmed !== undefined) {
-    await record({ lsn: recordedSource(recorded)?.acknowledged ?? confirmed, lastCommit: null });
-  }
+  const acknowledged = recordedSource(recorded)?.acknowledged ?? observed.slot?.confirmedFlush ?? LSN_ZERO;
+  await record({ lsn: acknowledged, lastCommit: null });
+  await control.forgetOldSessions(state);
   return { epoch, session, record, overlap: decision.kind === 'continue' ? decision.overlap : null };
-}
-
-export function recordedSource(record: SourceRecord | null): RecordedSource | null {
-  if (record === null) return null;
-  const { acknowledged, lastCommit } = record;
-  return {
-    ...record,
-    acknowledged: acknowledged === null ? null : parseLsn(acknowledged),
-    lastCommit: lastCommit === null ? null : { lsn: parseLsn(lastCommit.lsn), xid: lastCommit.xid },
-  };
-}
-
-export function sourceChanged(reason: string): AppError {
-  return new AppError('SOURCE_CHANGED', `The source is not the one that was recorded: ${reason}.`);
 }
