@@ -75,11 +75,7 @@ const CLOSE_TIMEOUT_MS = 1_000;
  */
 export async function openStream(options: StreamOptions, signal: AbortSignal): Promise<ReplicationStream> {
   signal.throwIfAborted();
-  const stream = new Stream(options);
-  const onAbort = () => {
-    stream.stop();
-  };
-  signal.addEventListener('abort', onAbort, { once: true });
+  const stream = new Stream(options, signal);
   try {
     await stream.open();
     signal.throwIfAborted();
@@ -105,6 +101,7 @@ interface Decoded {
 
 class Stream implements ReplicationStream {
   readonly #options: StreamOptions;
+  readonly #signal: AbortSignal;
   readonly #address: string;
   readonly #service: replication.LogicalReplicationService;
   readonly #queue: EventQueue<StreamEvent>;
@@ -123,8 +120,9 @@ class Stream implements ReplicationStream {
   #silentIntervals = 0;
   #backend = { pid: 0, startedAt: '', walSenderTimeoutMs: DEFAULT_TIMEOUT_MS };
 
-  constructor(options: StreamOptions) {
+  constructor(options: StreamOptions, signal: AbortSignal) {
     this.#options = options;
+    this.#signal = signal;
     this.#address = addressOf(options.connectionString);
     this.#queue = createEventQueue({
       highWaterBytes: options.highWaterBytes ?? HIGH_WATER_BYTES,
@@ -143,6 +141,7 @@ class Stream implements ReplicationStream {
   }
 
   async open(): Promise<void> {
+    this.#signal.addEventListener('abort', this.#stopReading);
     const service = this.#service;
     await new Promise<void>((resolve, reject) => {
       service.on('start', resolve);
@@ -211,16 +210,11 @@ class Stream implements ReplicationStream {
     this.#liveness.confirmed(askedAtMs);
   }
 
-  /** The reader is done. Before the stream is open, so is the opening. */
-  stop(): void {
-    this.#queue.finish();
-    if (this.#state === 'opening') this.#socket.destroy();
-  }
-
   async close(): Promise<void> {
     if (this.#state === 'closing') return;
     const wasStreaming = this.#state === 'streaming';
     this.#state = 'closing';
+    this.#signal.removeEventListener('abort', this.#stopReading);
     clearInterval(this.#statusTimer);
     this.#queue.finish();
     if (wasStreaming) {
@@ -233,6 +227,12 @@ class Stream implements ReplicationStream {
     this.#socket.destroy();
     await this.#service.destroy().catch(() => undefined);
   }
+
+  /** The reader is done; before the stream is open, so is the opening. */
+  readonly #stopReading = (): void => {
+    this.#queue.finish();
+    if (this.#state === 'opening') this.#socket.destroy();
+  };
 
   /** The library's plugin: starts the stream on the connection that the library made. */
   readonly #start = async (client: pg.Client, slot: string, from: string): Promise<unknown> => {
