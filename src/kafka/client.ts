@@ -1,13 +1,13 @@
 /**
- * The way to Kafka. kafkajs 2.2.4 carries connections, TLS, SASL, metadata, administration and the group protocol; what
- * every record passes through (record batches, produce, fetch) is our own, in `record-batch.ts` and `wire.ts`.
+ * The way to Kafka. kafkajs 2.2.4 carries connections, TLS, SASL, metadata, administration and the requests of the group
+ * protocol. What every record passes through (record batches, produce, fetch) is our own, in `record-batch.ts` and
+ * `wire.ts`: kafkajs's producer costs five times the CPU per record; its consumer cannot read a topic without joining a
+ * group, resets out-of-range offsets silently, and fetches a batch that compaction has emptied again and again for ever.
  *
- * `admin()` is kafkajs's administration client. `connect()` opens a cluster connection of one's own, below kafkajs's
- * producer and consumer: those cost three times the CPU per record, cannot read a topic without joining a group, reset
- * out-of-range offsets silently, and read an emptied (compacted) batch again for ever.
+ * `admin()` is kafkajs's administration client; `connect()` opens a cluster connection of one's own.
  *
- * On failure: errors are kafkajs's; the callers in this folder wrap them with `wrapKafka`. kafkajs's own retries are
- * kept short, since they heed no AbortSignal: whoever can wait long does so itself.
+ * On failure: errors are kafkajs's; the callers in this folder wrap them once, with `wrapKafka`. kafkajs's own retries
+ * heed no AbortSignal and are therefore kept short: who can wait long does so itself.
  */
 import { createRequire } from 'node:module';
 import { connect as connectTcp, isIP, type Socket } from 'node:net';

@@ -85,9 +85,11 @@ export class Generation {
   async run(assigned: readonly TopicPartition[]): Promise<HandlerFailure | null> {
     const working = this.#endIfFails(this.#work(assigned));
     const beating = this.#endIfFails(this.#beat());
+    const both = Promise.allSettled([working, beating]);
     await Promise.allSettled([working]);
     this.#drained.abort();
-    await allOf([working, beating]);
+    await both;
+    if (this.#failure === null) await Promise.all([working, beating]);
     return this.#failure;
   }
 

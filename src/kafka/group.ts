@@ -135,7 +135,7 @@ function partitionsOf(cluster: Cluster, topics: readonly string[]): TopicPartiti
   );
 }
 
-/** In turn, in a fixed order: a member that comes back gets what it had. */
+/** In turn, in a fixed order. */
 export function assign(
   memberIds: readonly string[],
   partitions: readonly TopicPartition[],

@@ -82,7 +82,8 @@ export async function subscribe(
         );
         outcome.failure = await new Generation(context, signal).run(assigned);
       }
-      await connection.promptly(member.leave(), signal);
+      // If it cannot be told now, the group finds out by the session timeout.
+      await connection.promptly(member.leave(), signal).catch(() => undefined);
     } catch (error) {
       throw passing(wrapKafka(error, 'read from Kafka', { groupId }));
     } finally {

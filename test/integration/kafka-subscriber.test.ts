@@ -225,7 +225,6 @@ describe('a lane', () => {
     });
     await publisher.close();
     const sorted = latencies.sort((a, b) => a - b);
-    console.log(`latency p50 ${sorted[200]?.toFixed(1)} ms, p99 ${sorted[396]?.toFixed(1)} ms`);
     expect(sorted[200]).toBeLessThan(40);
   });
 });
@@ -403,6 +402,21 @@ describe('an error', () => {
     });
     expect(await subscriber.ended).toBe(failure);
     expect(ended).toBe(2);
+  });
+
+  it('of a handler is the one that counts, though the connection breaks with it', async () => {
+    const topic = await kafka.topic(1);
+    const sockets = watchSockets();
+    const failure = new AppError('NEO4J_FAILED', 'No.');
+    const subscriber = start([topic], {
+      onAssigned: () => Promise.resolve(0n),
+      runPartition() {
+        sockets.cut();
+        return Promise.reject(failure);
+      },
+    });
+    expect(await subscriber.ended).toBe(failure);
+    sockets.stop();
   });
 
   it('of a take-over does too', async () => {
