@@ -38,11 +38,19 @@ export async function runDemo(options: DemoOptions): Promise<number> {
   const folder = mkdtempSync(join(tmpdir(), 'eiq-demo-'));
   const say = progressLine(process.stderr);
   say('starting PostgreSQL, Kafka and Neo4j');
-  const stack = await startStack({ dir: join(folder, 'stack'), ephemeral: true, onProgress: say, signal });
+  const stack = await startStack({
+    ephemeral: true,
+    onProgress: say,
+    signal,
+  });
   const sql = new pg.Pool({ connectionString: stack.env['DATABASE_URL'], max: 8 });
   const driver = connectNeo4j(stack);
+  await withClient(sql, createTables);
   const replicator = startReplicator(stack, join(folder, 'replicate.log'));
   try {
+    say('starting the replicator');
+    await replicator.streaming(signal);
+    await caughtUp(stack, performance.now());
     const loaded = await loadPlatform(sql, options, say, signal);
     const loadSeconds = await caughtUp(stack, loaded.startedAt);
     say(`the graph has caught up with ${loaded.changes} changes`);
@@ -55,10 +63,7 @@ export async function runDemo(options: DemoOptions): Promise<number> {
     await caughtUp(stack, performance.now());
 
     say('comparing the graph with PostgreSQL, row by row');
-    const client = await sql.connect();
-    const check = await checkGraph(client, driver).finally(() => {
-      client.release();
-    });
+    const check = await withClient(sql, (client) => checkGraph(client, driver));
     const seconds = (performance.now() - startedAt) / 1000;
     const total = Object.values(check.rows).reduce((sum, n) => sum + n, 0);
     print('');
@@ -106,6 +111,8 @@ function connectNeo4j({ env }: Stack): Driver {
 
 interface Replicator {
   readonly log: string;
+  /** Resolves once it has the slot: what commits from then on is replicated. */
+  readonly streaming: (signal: AbortSignal) => Promise<void>;
   readonly failed: () => boolean;
   readonly stop: () => Promise<void>;
 }
@@ -119,8 +126,25 @@ function startReplicator(stack: Stack, log: string): Replicator {
   child.stderr.pipe(createWriteStream(log));
   const exited = once(child, 'exit');
   let stopping = false;
+  let said = '';
+  const streams = new Promise<void>((resolve) => {
+    child.stderr.on('data', (chunk: Buffer) => {
+      said += chunk.toString('utf8');
+      if (said.includes('"msg":"streaming"')) resolve();
+    });
+  });
   return {
     log,
+    async streaming(signal) {
+      const ended = exited.then(() => {
+        throw new AppError(
+          'STACK_FAILED',
+          `The replicator ended: ${said.trimEnd().split('\n').at(-1) ?? ''}`,
+        );
+      });
+      await Promise.race([streams, ended, once(signal, 'abort')]);
+      signal.throwIfAborted();
+    },
     failed: () => child.exitCode !== 0,
     async stop() {
       if (!stopping) child.kill('SIGTERM');
@@ -132,24 +156,29 @@ function startReplicator(stack: Stack, log: string): Replicator {
 
 async function loadPlatform(
   sql: pg.Pool,
-  options: DemoOptions,
+  { entities, stix }: DemoOptions,
   say: (line: string) => void,
   signal: AbortSignal,
 ): Promise<{ changes: number; startedAt: number }> {
-  const client = await sql.connect();
-  try {
-    await createTables(client);
-    const startedAt = performance.now();
-    if (options.stix !== undefined) {
-      say(`importing ${options.stix}`);
-      const { inserted, updated, deleted } = await importStix(client, options.stix);
-      return { changes: inserted + updated + deleted, startedAt };
+  const startedAt = performance.now();
+  const changes = await withClient(sql, async (client) => {
+    if (stix !== undefined) {
+      say(`importing ${stix}`);
+      const { inserted, updated, deleted } = await importStix(client, stix);
+      return inserted + updated + deleted;
     }
-    const { entities } = options;
     const done = await load(client, { seed: 1, entities, signal }, ({ inserted, done }) => {
       say(`loading the sample platform: ${grouped(inserted)} rows, ${Math.round(done * 100)} %`);
     });
-    return { changes: done.inserted + done.touched + done.deleted, startedAt };
+    return done.inserted + done.touched + done.deleted;
+  });
+  return { changes, startedAt };
+}
+
+async function withClient<T>(sql: pg.Pool, use: (client: pg.PoolClient) => Promise<T>): Promise<T> {
+  const client = await sql.connect();
+  try {
+    return await use(client);
   } finally {
     client.release();
   }
