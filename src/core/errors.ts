@@ -110,6 +110,10 @@ export const CATALOGUE = {
     disposition: 'fatal',
     remedy: 'Remove the duplicates named in the message, then start again.',
   },
+  NEO4J_SCHEMA: {
+    disposition: 'fatal',
+    remedy: 'Run the statements in the message, or see the Neo4j status code, then start again.',
+  },
   NEO4J_REJECTED: {
     disposition: 'dead-letter',
     remedy: 'Look at the record named in the dead letter, mend its row, then redrive.',

@@ -1,4 +1,9 @@
-/** The way to Neo4j: one driver, errors wrapped once, by status code and retriability, never by text. */
+/**
+ * The way to Neo4j: one driver, and errors wrapped once, by status code and retriability, never by text.
+ *
+ * Every transaction ends: the server ends it after TRANSACTION_MS, and with it the locks of a process that was paused
+ * half-way; what a silent network leaves unanswered is given up SILENCE_MS later as NEO4J_UNREACHABLE.
+ */
 import neo4j, { type Driver, isRetryableError, Neo4jError, type Transaction } from 'neo4j-driver';
 import { AppError, type ErrorCode } from '../core/errors.ts';
 import type { Log } from '../runtime/log.ts';
@@ -12,20 +17,35 @@ export interface Neo4jOptions {
 
 export type GraphRow = Readonly<Record<string, unknown>>;
 
+export interface TransactionOptions {
+  /** TRANSACTION_MS by default; Infinity for what takes as long as the graph is large. */
+  readonly timeoutMs?: number;
+}
+
 export interface Graph {
   readonly driver: Driver;
   readonly database: string;
   /** One statement in a transaction of its own. */
-  readonly run: (query: string, parameters?: object) => Promise<readonly GraphRow[]>;
+  readonly run: (
+    query: string,
+    parameters?: object,
+    options?: TransactionOptions,
+  ) => Promise<readonly GraphRow[]>;
   /** Commits when `work` resolves, rolls back when it rejects. Nothing is retried. */
-  readonly transaction: <T>(work: (transaction: Transaction) => Promise<T>) => Promise<T>;
+  readonly transaction: <T>(
+    work: (transaction: Transaction) => Promise<T>,
+    options?: TransactionOptions,
+  ) => Promise<T>;
   readonly close: () => Promise<void>;
 }
+
+export const TRANSACTION_MS = 30_000;
+const SILENCE_MS = 10_000;
 
 export function connectNeo4j({ uri, username, password, database }: Neo4jOptions, log: Log): Graph {
   const driver = neo4j.driver(uri, neo4j.auth.basic(username, password), {
     useBigInt: true,
-    maxConnectionPoolSize: 32,
+    maxConnectionPoolSize: 64,
     connectionAcquisitionTimeout: 10_000,
     connectionTimeout: 5_000,
     maxTransactionRetryTime: 0,
@@ -39,10 +59,11 @@ export function connectNeo4j({ uri, username, password, database }: Neo4jOptions
   });
   const address = new URL(uri).host;
 
-  async function transaction<T>(work: (transaction: Transaction) => Promise<T>): Promise<T> {
+  async function committed<T>(work: (transaction: Transaction) => Promise<T>, timeoutMs: number): Promise<T> {
     const session = driver.session({ database });
     try {
-      const open = await session.beginTransaction();
+      // To the driver, 0 is no limit.
+      const open = await session.beginTransaction({ timeout: timeoutMs === Infinity ? 0 : timeoutMs });
       try {
         const result = await work(open);
         await open.commit();
@@ -52,19 +73,25 @@ export function connectNeo4j({ uri, username, password, database }: Neo4jOptions
         throw error;
       }
     } catch (error) {
-      throw wrapNeo4j(error, address);
+      throw error instanceof Neo4jError ? wrapNeo4j(error, address) : error;
     } finally {
       await session.close().catch(() => undefined);
     }
   }
 
+  const transaction: Graph['transaction'] = (work, { timeoutMs = TRANSACTION_MS } = {}) =>
+    timeoutMs === Infinity
+      ? committed(work, timeoutMs)
+      : answeredWithin(timeoutMs + SILENCE_MS, committed(work, timeoutMs), address);
+
   return {
     driver,
     database,
     transaction,
-    run: (query, parameters = {}) =>
-      transaction(async (open) =>
-        (await open.run(query, parameters)).records.map((record) => record.toObject()),
+    run: (query, parameters = {}, options = {}) =>
+      transaction(
+        async (open) => (await open.run(query, parameters)).records.map((record) => record.toObject()),
+        options,
       ),
     close: () => driver.close(),
   };
@@ -75,6 +102,21 @@ export async function verify(graph: Graph): Promise<void> {
   await graph.run('RETURN 1');
 }
 
+/** What goes unanswered is left to itself: its connection is of no use any more, and its locks end with the server's timeout. */
+async function answeredWithin<T>(limitMs: number, answer: Promise<T>, address: string): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const silence = new Promise<never>((_resolve, reject) => {
+    timer = setTimeout(() => {
+      reject(new AppError('NEO4J_UNREACHABLE', `Neo4j at ${address} does not answer.`));
+    }, limitMs);
+  });
+  try {
+    return await Promise.race([answer, silence]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
 const CODES: ReadonlyMap<string, ErrorCode> = new Map([
   ['ServiceUnavailable', 'NEO4J_UNREACHABLE'],
   ['SessionExpired', 'NEO4J_UNREACHABLE'],
@@ -82,23 +124,18 @@ const CODES: ReadonlyMap<string, ErrorCode> = new Map([
   ['Neo.ClientError.Security.AuthenticationRateLimit', 'NEO4J_AUTH'],
   ['Neo.ClientError.Security.Forbidden', 'NEO4J_AUTH'],
   ['Neo.ClientError.Database.DatabaseNotFound', 'NEO4J_DATABASE'],
+  // Ended by the server, with its locks: nothing of it is in the graph.
+  ['Neo.ClientError.Transaction.TransactionTimedOut', 'NEO4J_TRANSIENT'],
+  ['Neo.ClientError.Transaction.TransactionTimedOutClientConfiguration', 'NEO4J_TRANSIENT'],
+  ['Neo.ClientError.Transaction.Terminated', 'NEO4J_TRANSIENT'],
+  ['Neo.ClientError.Transaction.LockClientStopped', 'NEO4J_TRANSIENT'],
   // Beside a concurrent delete, marked not retriable, though the next attempt finds another state.
   ['Neo.ClientError.Schema.ConstraintValidationFailed', 'NEO4J_CONSTRAINT'],
   ['Neo.ClientError.Statement.EntityNotFound', 'NEO4J_CONSTRAINT'],
 ]);
 
-export function wrapNeo4j(error: unknown, address: string): AppError {
-  if (error instanceof AppError) return error;
-  if (!(error instanceof Neo4jError)) {
-    return new AppError('NEO4J_FAILED', `Neo4j at ${address} failed.`, { cause: error });
-  }
-  const code =
-    CODES.get(error.code) ??
-    (isRetryableError(error)
-      ? 'NEO4J_TRANSIENT'
-      : error.code.startsWith('Neo.ClientError.')
-        ? 'NEO4J_REJECTED'
-        : 'NEO4J_FAILED');
+export function wrapNeo4j(error: Neo4jError, address: string): AppError {
+  const code = CODES.get(error.code) ?? codeOf(error);
   const what = {
     NEO4J_UNREACHABLE: 'cannot be reached',
     NEO4J_AUTH: 'refused the credentials',
@@ -108,4 +145,10 @@ export function wrapNeo4j(error: unknown, address: string): AppError {
     cause: error,
     context: { status: error.code },
   });
+}
+
+function codeOf(error: Neo4jError): ErrorCode {
+  if (isRetryableError(error)) return 'NEO4J_TRANSIENT';
+  if (error.code.startsWith('Neo.ClientError.Schema.')) return 'NEO4J_SCHEMA';
+  return error.code.startsWith('Neo.ClientError.') ? 'NEO4J_REJECTED' : 'NEO4J_FAILED';
 }

@@ -1,11 +1,14 @@
-/** Which graph this is: an id of its own, and the database it lies in, so that a copy loaded elsewhere is another graph. */
+/**
+ * Which graph this is: an id of its own, and the server that it lies on, so that a copy loaded elsewhere is another
+ * graph. (The database's id is no help: it is that of its store, and goes with a dump. The server's does not.)
+ */
 import { createHash, randomUUID } from 'node:crypto';
 import type { Mapping } from '../core/mapping.ts';
 import type { Graph } from './client.ts';
 
 export interface GraphIdentity {
   readonly uuid: string;
-  readonly databaseId: string;
+  readonly serverId: string;
 }
 
 export async function graphIdentity(graph: Graph, mapping: Mapping): Promise<GraphIdentity> {
@@ -15,15 +18,13 @@ export async function graphIdentity(graph: Graph, mapping: Mapping): Promise<Gra
     { id: namespace, namespace, uuid: randomUUID() },
   );
   const [database] = await graph.run(
-    `SHOW DATABASES YIELD name, databaseID WHERE name = $name RETURN databaseID AS id`,
-    {
-      name: graph.database,
-    },
+    'SHOW DATABASES YIELD name, serverID WHERE name = toLower($name) RETURN serverID AS id',
+    { name: graph.database },
   );
-  return { uuid: String(node?.['uuid']), databaseId: String(database?.['id']) };
+  return { uuid: String(node?.['uuid']), serverId: String(database?.['id']) };
 }
 
 /** Projectors of one graph share a group, those of two graphs never do. */
-export function consumerGroup(prefix: string, { uuid, databaseId }: GraphIdentity): string {
-  return `${prefix}-${createHash('sha256').update(`${uuid}|${databaseId}`).digest('hex').slice(0, 16)}`;
+export function consumerGroup(prefix: string, { uuid, serverId }: GraphIdentity): string {
+  return `${prefix}-${createHash('sha256').update(`${uuid}|${serverId}`).digest('hex').slice(0, 16)}`;
 }

@@ -6,7 +6,7 @@ import { AppError } from '../core/errors.ts';
 import type { Mapping } from '../core/mapping.ts';
 import type { ReaderState } from '../core/partition-reader.ts';
 import type { Position } from '../core/position.ts';
-import type { Graph } from './client.ts';
+import { type Graph, TRANSACTION_MS } from './client.ts';
 
 export interface PartitionProgress extends ReaderState {
   readonly topic: string;
@@ -22,9 +22,6 @@ export interface PartitionProgress extends ReaderState {
 export function progressId(mapping: Mapping, topic: string, partition: number): string {
   return `${mapping.sink.namespace}|${topic}|${partition}`;
 }
-
-const FIELDS = `p.topic AS topic, p.partition AS partition, p.next AS next, p.position AS position, p.epoch AS epoch,
-  p.session AS session, p.owner AS owner, p.generation AS generation, p.committedMs AS committedMs`;
 
 /** A row for every partition, at 0 where there was none. */
 export async function ensureProgress(
@@ -53,52 +50,60 @@ export async function ensureProgress(
   });
 }
 
-/** Owner first, under the lock, then what it takes over. Throws PROGRESS_GAP if the topic is another one by now. */
+/** How long a take-over waits: longer than a transaction of the former owner can hold the node. */
+const TAKE_OVER_MS = 2 * TRANSACTION_MS;
+
+/**
+ * Owner first, under the lock, then what it takes over: a batch of the former owner is either in it or refused.
+ * Throws PROGRESS_GAP if the topic is another one by now.
+ */
 export async function takeOver(
   graph: Graph,
   mapping: Mapping,
-  {
-    topic,
-    partition,
-    owner,
-    generation,
-  }: { topic: string; partition: number; owner: string; generation: string },
+  owned: { topic: string; partition: number; owner: string; generation: string },
 ): Promise<PartitionProgress> {
-  const [row] = await graph.run(
-    `MATCH (p:_Progress {id: $id}) SET p.owner = $owner WITH p RETURN ${FIELDS}`,
-    {
-      id: progressId(mapping, topic, partition),
-      owner,
+  const { topic, partition, owner, generation } = owned;
+  return graph.transaction(
+    async (open) => {
+      const { records } = await open.run(
+        'MATCH (p:_Progress {id: $id}) SET p.owner = $owner WITH p RETURN properties(p) AS progress',
+        { id: progressId(mapping, topic, partition), owner },
+      );
+      const [record] = records;
+      if (record === undefined)
+        throw new AppError('PROGRESS_GAP', `The graph has no progress of ${topic}-${partition}.`);
+      const progress = fromProperties(record.get('progress') as Properties);
+      if (progress.generation === generation) return progress;
+      throw new AppError(
+        'PROGRESS_GAP',
+        `Topic ${topic} was recreated: the graph knows another generation of it.`,
+      );
     },
+    { timeoutMs: TAKE_OVER_MS },
   );
-  if (row === undefined)
-    throw new AppError('PROGRESS_GAP', `The graph has no progress of ${topic}-${partition}.`);
-  const progress = fromRow(row);
-  if (progress.generation !== generation) {
-    throw new AppError(
-      'PROGRESS_GAP',
-      `Topic ${topic} was recreated: the graph knows another generation of it.`,
-    );
-  }
-  return progress;
 }
 
 export async function readProgress(graph: Graph, mapping: Mapping): Promise<readonly PartitionProgress[]> {
   const { namespace } = mapping.sink;
-  const rows = await graph.run(`MATCH (p:_Progress {namespace: $namespace}) RETURN ${FIELDS}`, { namespace });
-  return rows.map(fromRow);
+  const rows = await graph.run(
+    'MATCH (p:_Progress {namespace: $namespace}) RETURN properties(p) AS progress',
+    { namespace },
+  );
+  return rows.map((row) => fromProperties(row['progress'] as Properties));
 }
 
-function fromRow(row: Readonly<Record<string, unknown>>): PartitionProgress {
+type Properties = Readonly<Record<string, unknown>>;
+
+function fromProperties(p: Properties): PartitionProgress {
   return {
-    topic: row['topic'] as string,
-    partition: Number(row['partition']),
-    next: row['next'] as bigint,
-    position: row['position'] as Position,
-    epoch: Number(row['epoch']),
-    session: Number(row['session']),
-    owner: row['owner'] as string | null,
-    generation: row['generation'] as string,
-    committedMs: row['committedMs'] === null ? null : Number(row['committedMs']),
+    topic: p['topic'] as string,
+    partition: Number(p['partition']),
+    next: p['next'] as bigint,
+    position: p['position'] as Position,
+    epoch: Number(p['epoch']),
+    session: Number(p['session']),
+    owner: (p['owner'] as string | undefined) ?? null,
+    generation: p['generation'] as string,
+    committedMs: p['committedMs'] === undefined ? null : Number(p['committedMs']),
   };
 }

@@ -1,11 +1,15 @@
-/** Constraints, before anything is written: what the fences find by key must be unique. */
-import { AppError } from '../core/errors.ts';
+/**
+ * What must be in the graph before anything is written, made where it is missing: constraints, since what the fences
+ * find by key must be unique and is locked by key; the property that is the write lock; and the floor of every table.
+ */
+import { AppError, isAppError } from '../core/errors.ts';
 import type { Mapping } from '../core/mapping.ts';
 import type { Graph } from './client.ts';
 import { quote } from './cypher.ts';
+import { statementsOf } from './statements.ts';
 
 const INTERNAL = ['_Tombstone', '_Progress', '_Floor', '_Graph'] as const;
-const MOST_DUPLICATES = 10;
+const MOST_NAMED = 10;
 
 interface Unique {
   readonly on: 'node' | 'relationship';
@@ -13,25 +17,37 @@ interface Unique {
   readonly property: string;
 }
 
-/** Throws NEO4J_DUPLICATES naming what stands twice in an adopted graph, all of it at once. */
+/** Throws NEO4J_DUPLICATES or NEO4J_SCHEMA naming everything in an adopted graph that is in the way, at once. */
 export async function ensureSchema(graph: Graph, mapping: Mapping): Promise<void> {
-  // An unknown property cannot be removed, and then takes no lock.
-  await graph.run(`CALL db.createProperty('_lock')`);
-  const wanted = uniques(mapping);
   const duplicates: string[] = [];
-  for (const unique of wanted) {
+  const drops: string[] = [];
+  for (const unique of uniques(mapping)) {
     try {
-      await graph.run(constraint(unique));
+      await patiently(graph, constraint(unique));
     } catch (error) {
-      const found = await duplicatesOf(graph, unique);
-      if (found.length === 0) throw error;
-      duplicates.push(...found);
+      if (!isAppError(error, 'NEO4J_SCHEMA')) throw error;
+      const twice = await duplicatesOf(graph, unique);
+      const indexes = await indexesOn(graph, unique);
+      if (twice === null && indexes.length === 0) throw error;
+      if (twice !== null) duplicates.push(twice);
+      drops.push(...indexes.map((name) => `DROP INDEX ${quote(name)}`));
     }
   }
-  if (duplicates.length > 0) {
-    throw new AppError('NEO4J_DUPLICATES', `The graph holds these more than once: ${duplicates.join('; ')}.`);
-  }
-  await graph.run('CALL db.awaitIndexes(300)');
+  const inTheWay = drops.length > 0 ? ` Indexes stand where constraints must: run ${drops.join('; ')}.` : '';
+  if (duplicates.length > 0)
+    throw new AppError(
+      'NEO4J_DUPLICATES',
+      `The graph holds these more than once: ${duplicates.join('; ')}.${inTheWay}`,
+    );
+  if (drops.length > 0) throw new AppError('NEO4J_SCHEMA', inTheWay.trim());
+
+  // REMOVE of a property that was never written takes no lock.
+  await graph.run(`CALL db.createProperty('_lock')`);
+  await graph.run(
+    `UNWIND $floors AS row MERGE (f:_Floor {id: row.floor})
+     ON CREATE SET f.namespace = row.namespace, f.table = row.table, f.position = '', f.purgedThrough = ''`,
+    { floors: [...statementsOf(mapping).values()].map(({ parameters }) => parameters) },
+  );
 }
 
 function uniques(mapping: Mapping): Unique[] {
@@ -47,16 +63,38 @@ function uniques(mapping: Mapping): Unique[] {
   return all;
 }
 
+/** Online once it is there. */
 function constraint({ on, name, property }: Unique): string {
   const pattern = on === 'node' ? `(x:${quote(name)})` : `()-[x:${quote(name)}]-()`;
   return `CREATE CONSTRAINT IF NOT EXISTS FOR ${pattern} REQUIRE x.${quote(property)} IS UNIQUE`;
 }
 
-async function duplicatesOf(graph: Graph, { on, name, property }: Unique): Promise<string[]> {
+async function duplicatesOf(graph: Graph, { on, name, property }: Unique): Promise<string | null> {
   const pattern = on === 'node' ? `(x:${quote(name)})` : `()-[x:${quote(name)}]->()`;
-  const rows = await graph.run(
+  const [found] = await patiently(
+    graph,
     `MATCH ${pattern} WITH x.${quote(property)} AS key, count(*) AS times WHERE key IS NOT NULL AND times > 1
-     RETURN toString(key) AS key, times ORDER BY key LIMIT ${MOST_DUPLICATES}`,
+     WITH key, times ORDER BY key
+     WITH collect(toString(key) + ' (' + times + ' times)') AS keys
+     RETURN keys[..$most] AS named, size(keys) AS count`,
+    { most: BigInt(MOST_NAMED) },
   );
-  return rows.map((row) => `${name} ${String(row['key'])} (${String(row['times'])} times)`);
+  const named = found?.['named'] as string[];
+  const more = Number(found?.['count']) - named.length;
+  if (named.length === 0) return null;
+  return `${name}.${property} ${named.join(', ')}${more > 0 ? ` and ${more} more` : ''}`;
+}
+
+async function indexesOn(graph: Graph, { name, property }: Unique): Promise<string[]> {
+  const found = await graph.run(
+    `SHOW INDEXES YIELD name, labelsOrTypes, properties, owningConstraint
+     WHERE labelsOrTypes = [$name] AND properties = [$property] AND owningConstraint IS NULL RETURN name`,
+    { name, property },
+  );
+  return found.map((index) => String(index['name']));
+}
+
+/** For what takes as long as the graph is large. */
+function patiently(graph: Graph, query: string, parameters = {}): ReturnType<Graph['run']> {
+  return graph.run(query, parameters, { timeoutMs: Infinity });
 }

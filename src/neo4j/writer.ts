@@ -1,33 +1,23 @@
 /**
- * Writes batches of mutations (I7, I8), each in one transaction with the progress that it makes:
+ * Writes batches of mutations, each in one transaction behind the fence of its partition:
  *
- *     progress (lock, owner, from = next) ─▶ nodes ─▶ ends ─▶ relationships ─▶ stubs left alone ─▶ commit
+ *     upserts, deletes, in the order of keys ─▶ stubs left alone ─▶ beforeCommit ─▶ commit with progress
  *
- * Guarantee: a batch is applied once or not at all, by the owner of its partition, and nothing in it wins over what is
- * newer in the graph. All statements are sent before the first answer is awaited.
- * On failure the transaction is rolled back and the caller tries the same batch again; if the answer to a commit was
- * lost, the next attempt finds the progress already made and is done.
+ * Guarantee (I7, I8): a batch is applied once or not at all, by the owner of its partition, and nothing in it wins over
+ * what is newer in the graph. All statements are sent before the first answer is awaited.
+ * On failure the transaction is rolled back, and the caller tries the same batch again. What two transactions did to
+ * one key at once is NEO4J_TRANSIENT, NEO4J_CONSTRAINT where Neo4j saw it first: the next attempt sees what the other
+ * one committed.
  */
-import type { Record as Neo4jRecord, Transaction } from 'neo4j-driver';
+import type { QueryResult, Transaction } from 'neo4j-driver';
 import { AppError } from '../core/errors.ts';
-import type { KeyedMutation, RelationshipDelete, RelationshipUpsert } from '../core/graph.ts';
-import { type EndMapping, type Mapping, tableByName, type TableMapping } from '../core/mapping.ts';
-import type { Position } from '../core/position.ts';
+import type { KeyedMutation } from '../core/graph.ts';
+import type { Mapping } from '../core/mapping.ts';
 import type { Graph } from './client.ts';
-import * as cypher from './cypher.ts';
-import { progressId } from './progress.ts';
-
-export interface Step {
-  readonly topic: string;
-  readonly partition: number;
-  /** Where the last batch ended. */
-  readonly from: bigint;
-  readonly next: bigint;
-  readonly position: Position;
-  readonly epoch: number;
-  readonly session: number;
-  readonly committedMs: number | null;
-}
+import { createFence, type Step } from './fence.ts';
+import { statementsOf, type TableStatements } from './statements.ts';
+import { ascending, type Ends, type Key, sweep } from './sweep.ts';
+import { truncateTable } from './truncate.ts';
 
 export interface Batch extends Step {
   /** Of one table; at most one per key. */
@@ -43,7 +33,7 @@ export interface ApplyResult {
   /** Older than what the graph has. */
   readonly refused: number;
   /** Keys that are not in the graph, with a position whose tombstones are purged: not applied, to be asked for. */
-  readonly purged: readonly (string | bigint)[];
+  readonly purged: readonly Key[];
 }
 
 export interface GraphWriter {
@@ -55,270 +45,105 @@ export interface GraphWriter {
   readonly truncate: (step: TruncateStep) => Promise<void>;
 }
 
-const PROGRESS = `MATCH (p:_Progress {id: $id})
-REMOVE p._lock
-WITH p WHERE p.owner = $owner AND p.next = $from
-SET p.next = $next, p.position = $position, p.epoch = $epoch, p.session = $session,
-    p.committedMs = coalesce($committedMs, p.committedMs)
-RETURN p.next AS next`;
-
-const FLOOR = `MERGE (f:_Floor {id: $floor})
-ON CREATE SET f.namespace = $namespace, f.table = $table
-REMOVE f._lock
-WITH f WHERE coalesce(f.position, '') < $position
-SET f.position = $position`;
-
-const TRUNCATE_CHUNK = 5000n;
+/** Also of a batch that an earlier attempt has applied, so that nothing is counted twice. */
+const NOTHING: ApplyResult = { applied: 0, refused: 0, purged: [] };
 
 export function createWriter(
   graph: Graph,
   mapping: Mapping,
   { owner }: { readonly owner: string },
 ): GraphWriter {
-  const { namespace } = mapping.sink;
-  const statements = new Map(mapping.tables.map((table) => [table.table, statementsOf(table)]));
-  const floorId = (table: string) => `${namespace}|${table}`;
-
-  function tableOf(name: string): TableMapping {
-    const table = tableByName(mapping, name);
+  const fence = createFence(graph, mapping, owner);
+  const tables = statementsOf(mapping);
+  const tableOf = (name: string) => {
+    const table = tables.get(name);
     if (table === undefined) throw new RangeError(`${name} is not mapped`);
     return table;
-  }
-
-  function lockProgress(open: Transaction, step: Step): Promise<void> {
-    const { from, next, position, committedMs } = step;
-    const answer = open.run(PROGRESS, {
-      id: progressId(mapping, step.topic, step.partition),
-      owner,
-      from,
-      next,
-      position,
-      epoch: BigInt(step.epoch),
-      session: BigInt(step.session),
-      committedMs: committedMs === null ? null : BigInt(committedMs),
-    });
-    return answer.then(({ records }) => {
-      if (records.length === 0) throw new ProgressRefused();
-    });
-  }
-
-  async function mutate(open: Transaction, mutations: readonly KeyedMutation[]): Promise<ApplyResult> {
-    const [first] = mutations;
-    if (first === undefined) return { applied: 0, refused: 0, purged: [] };
-    const table = tableOf(first.table);
-    const { target } = table;
-    const own = statements.get(table.table);
-    const parameters = { floor: floorId(table.table), namespace, table: table.table };
-    const idOf = (key: string | bigint) => cypher.tombstoneId(mapping, table, key);
-    const answers: Promise<readonly Neo4jRecord[]>[] = [];
-    const send = (statement: string | undefined, rows: readonly unknown[]) => {
-      if (rows.length === 0 || statement === undefined) return;
-      answers.push(open.run(statement, { ...parameters, rows }).then((result) => result.records));
-    };
-    const sorted = [...mutations].sort((a, b) => (a.key < b.key ? -1 : 1));
-
-    if (target.kind === 'node') {
-      send(
-        own?.nodes?.upsert,
-        sorted.flatMap((m) =>
-          m.kind === 'node-upsert'
-            ? [
-                [
-                  m.key,
-                  m.position,
-                  idOf(m.key),
-                  m.typeLabel === null ? [target.label] : [target.label, m.typeLabel],
-                  ...m.values,
-                ],
-              ]
-            : [],
-        ),
-      );
-      send(
-        own?.nodes?.remove,
-        sorted.flatMap((m) => (m.kind === 'node-delete' ? [[m.key, m.position, idOf(m.key)]] : [])),
-      );
-      return tally((await Promise.all(answers)).flat());
-    }
-
-    const upserts = sorted.filter((m) => m.kind === 'relationship-upsert');
-    const deletes = sorted.filter((m) => m.kind === 'relationship-delete');
-    const ends = endsOf(upserts, target.from, target.to);
-    const locked = ends.map(({ end, keys }) => open.run(cypher.mergeEnds(end), { rows: keys }));
-    for (const [type, of] of byType(upserts)) {
-      send(
-        own?.relationships?.get(type)?.upsert,
-        of.map((m) => [m.key, m.position, idOf(m.key), m.from, m.to, ...m.values]),
-      );
-    }
-    for (const [type, of] of byType(deletes)) {
-      send(
-        own?.relationships?.get(type)?.remove,
-        of.map((m) => [m.key, m.position, idOf(m.key)]),
-      );
-    }
-    await Promise.all(locked);
-    const records = (await Promise.all(answers)).flat();
-    const left = [...new Set(records.flatMap((record) => record.get('ends') as string[]))].sort();
-    if (left.length > 0) await open.run(cypher.SWEEP_STUBS, { ends: left });
-    return tally(records);
-  }
-
-  /** Was the commit of this very step made, its answer lost? */
-  async function alreadyMade(step: Step): Promise<boolean> {
-    const [row] = await graph.run(
-      `MATCH (p:_Progress {id: $id}) RETURN p.owner = $owner AND p.next = $next AS made`,
-      {
-        id: progressId(mapping, step.topic, step.partition),
-        owner,
-        next: step.next,
-      },
-    );
-    return row?.['made'] === true;
-  }
-
-  async function withProgress<T>(step: Step, work: (open: Transaction) => Promise<T>, made: T): Promise<T> {
-    try {
-      return await graph.transaction(async (open) => {
-        const [, result] = await settled([lockProgress(open, step), work(open)]);
-        return result;
-      });
-    } catch (error) {
-      if (!(error instanceof AppError && error.cause instanceof ProgressRefused)) throw error;
-      if (await alreadyMade(step)) return made;
-      throw new AppError(
-        'PROGRESS_LOST',
-        `Another projector has taken ${step.topic}-${step.partition} over.`,
-      );
-    }
-  }
+  };
 
   return {
-    apply: (batch, beforeCommit) =>
-      withProgress<ApplyResult>(
-        batch,
-        async (open) => {
-          const result = await mutate(open, batch.mutations);
-          await beforeCommit?.(result);
-          return result;
-        },
-        { applied: 0, refused: 0, purged: [] },
-      ),
-
-    async truncate(step) {
-      const { target, table } = tableOf(step.table);
-      const still = { ...step, next: step.from };
-      await withProgress(
-        still,
-        (open) => open.run(FLOOR, { floor: floorId(table), namespace, table, position: step.position }),
-        undefined,
-      );
-      const chunk = { position: step.position, limit: TRUNCATE_CHUNK };
-      for (const statement of statements.get(table)?.truncate ?? []) {
-        for (let more = true; more;) {
-          more = await withProgress(
-            still,
-            async (open) => {
-              const { records } = await open.run(statement, chunk);
-              if (target.kind === 'node') return Number(records[0]?.get('removed') ?? 0) > 0;
-              const ends = [
-                ...new Set(records.flatMap((r) => [r.get('a') as string, r.get('b') as string])),
-              ].sort();
-              await open.run(cypher.SWEEP_STUBS, { ends });
-              return records.length > 0;
-            },
-            true,
-          );
-        }
-      }
-      await withProgress(step, () => Promise.resolve(), undefined);
+    async apply(batch, beforeCommit) {
+      const { mutations } = batch;
+      const [first] = mutations;
+      const work = (open: Transaction) =>
+        first === undefined ? Promise.resolve(NOTHING) : mutate(open, tableOf(first.table), mutations);
+      return (await fence(batch, work, beforeCommit)) ?? NOTHING;
     },
+    truncate: (step) => truncateTable(fence, step, tableOf(step.table)),
   };
 }
 
-class ProgressRefused extends Error {}
-
-interface Statements {
-  readonly nodes?: { readonly upsert: string; readonly remove: string };
-  readonly relationships?: ReadonlyMap<string, { readonly upsert: string; readonly remove: string }>;
-  readonly truncate: readonly string[];
-}
-
-function statementsOf({ target }: TableMapping): Statements {
-  if (target.kind === 'node') {
-    const typeLabels = [...new Set(target.labels?.byValue.values() ?? [])];
-    return {
-      nodes: { upsert: cypher.upsertNodes(target), remove: cypher.deleteNodes(target, typeLabels) },
-      truncate: [cypher.truncateNodes(target, typeLabels)],
-    };
+async function mutate(
+  open: Transaction,
+  table: TableStatements,
+  mutations: readonly KeyedMutation[],
+): Promise<ApplyResult> {
+  const rowsByStatement = new Map<string, unknown[][]>();
+  // In the order of keys: batches that meet then lock in one order.
+  for (const mutation of [...mutations].sort((a, b) => ascending(a.key, b.key))) {
+    const [statement, row] = rowOf(table, mutation);
+    const rows = rowsByStatement.get(statement);
+    if (rows === undefined) rowsByStatement.set(statement, [row]);
+    else rows.push(row);
   }
-  const variants = new Map([...target.type.byValue.values(), target.type.otherwise].map((v) => [v.type, v]));
-  return {
-    relationships: new Map(
-      [...variants].map(([type, variant]) => [
-        type,
-        {
-          upsert: cypher.upsertRelationships(target, variant),
-          remove: cypher.deleteRelationships(target, type),
-        },
-      ]),
+  const fates = await Promise.all(
+    [...rowsByStatement].map(([statement, rows]) =>
+      open.run(statement, { ...table.parameters, rows }).then(fatesOf),
     ),
-    truncate: [...variants.keys()].map(cypher.truncateRelationships),
+  );
+  if (table.kind === 'relationship')
+    await sweep(
+      open,
+      table,
+      fates.flatMap(({ left }) => left),
+    );
+  const applied = fates.reduce((sum, fate) => sum + fate.applied, 0);
+  const purged = fates.flatMap((fate) => fate.purged);
+  return { applied, refused: mutations.length - applied - purged.length, purged };
+}
+
+function rowOf(table: TableStatements, mutation: KeyedMutation): [statement: string, row: unknown[]] {
+  const { key, position } = mutation;
+  if (table.kind === 'node') {
+    if (mutation.kind === 'node-delete') return [table.remove, [key, position]];
+    if (mutation.kind === 'node-upsert') {
+      const { typeLabel, values } = mutation;
+      return [table.upsert, [key, position, typeLabel === null ? [] : [typeLabel], ...values]];
+    }
+  } else if (mutation.kind === 'relationship-delete' || mutation.kind === 'relationship-upsert') {
+    const statements = table.byType.get(mutation.type);
+    if (statements === undefined) throw new RangeError(`${mutation.type} is no type of ${mutation.table}`);
+    if (mutation.kind === 'relationship-delete') return [statements.remove, [key, position]];
+    return [statements.upsert, [key, position, mutation.from, mutation.to, ...mutation.values]];
+  }
+  throw new RangeError(`a ${mutation.kind} does not fit ${mutation.table}`);
+}
+
+interface Fates {
+  readonly applied: number;
+  readonly purged: readonly Key[];
+  /** Ends that lost a relationship. */
+  readonly left: readonly Ends[];
+}
+
+function fatesOf({ records }: QueryResult): Fates {
+  const [record] = records;
+  if (record === undefined) {
+    throw new AppError(
+      'PROGRESS_GAP',
+      'The graph has lost the floor of a table: it was emptied or replaced.',
+    );
+  }
+  const { applied, vanished, purged, left, steady } = record.toObject() as {
+    readonly applied: bigint;
+    /** Deleted by another transaction while this one waited for its lock. */
+    readonly vanished: bigint;
+    readonly purged?: Key[];
+    readonly left?: Ends[];
+    readonly steady?: boolean;
   };
-}
-
-/** The ends' keys per label, sorted, so that batches lock them in one order. */
-function endsOf(
-  upserts: readonly RelationshipUpsert[],
-  from: EndMapping,
-  to: EndMapping,
-): { end: EndMapping; keys: (string | bigint)[] }[] {
-  const byLabel = new Map<string, { end: EndMapping; keys: Set<string | bigint> }>();
-  for (const [end, key] of upserts.flatMap(
-    (m) =>
-      [
-        [from, m.from],
-        [to, m.to],
-      ] as const,
-  )) {
-    const group = byLabel.get(end.label) ?? { end, keys: new Set() };
-    group.keys.add(key);
-    byLabel.set(end.label, group);
+  if (vanished > 0n || steady === false) {
+    throw new AppError('NEO4J_TRANSIENT', 'Another transaction changed the same part of the graph.');
   }
-  return [...byLabel.values()]
-    .sort((a, b) => (a.end.label < b.end.label ? -1 : 1))
-    .map(({ end, keys }) => ({ end, keys: [...keys].sort((a, b) => (a < b ? -1 : 1)) }));
-}
-
-function byType<T extends RelationshipUpsert | RelationshipDelete>(
-  mutations: readonly T[],
-): Map<string, T[]> {
-  const groups = new Map<string, T[]>();
-  for (const mutation of mutations) {
-    const group = groups.get(mutation.type);
-    if (group === undefined) groups.set(mutation.type, [mutation]);
-    else group.push(mutation);
-  }
-  return groups;
-}
-
-function tally(records: readonly Neo4jRecord[]): ApplyResult {
-  let applied = 0;
-  let refused = 0;
-  const purged: (string | bigint)[] = [];
-  for (const record of records) {
-    const fate = record.get('fate') as string;
-    if (fate === 'applied') applied++;
-    else if (fate === 'refused') refused++;
-    else purged.push(record.get('key') as string | bigint);
-  }
-  return { applied, refused, purged };
-}
-
-/** All of them, whatever happens to one: a transaction is not given back while a statement of it is under way. */
-async function settled<A, B>(both: [Promise<A>, Promise<B>]): Promise<[A, B]> {
-  const [a, b] = await Promise.allSettled(both);
-  if (a.status === 'rejected') throw a.reason;
-  if (b.status === 'rejected') throw b.reason;
-  return [a.value, b.value];
+  return { applied: Number(applied), purged: purged ?? [], left: left ?? [] };
 }
