@@ -1,8 +1,7 @@
 /** Servers that go away and come back while changes are written: their own stack, so that they may be killed. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { runWorkload, type WorkloadCounts } from '../../src/sample/workload.ts';
 import { type Stack, startStack } from '../../src/stack/stack.ts';
-import { createPlatform, type Platform, type Process } from '../support/platform.ts';
+import { createPlatform, type Platform, type Process, underLoad } from '../support/platform.ts';
 import { serversOf } from '../support/servers.ts';
 
 const AWAY_MS = Number(process.env['KAFKA_AWAY_MS'] ?? 15_000);
@@ -22,28 +21,11 @@ afterAll(async () => {
   await stack.stop();
 });
 
-/** Changes at a steady rate while `during` runs; PostgreSQL must stay up. */
-async function underLoad(during: () => Promise<void>): Promise<WorkloadCounts> {
-  const stop = new AbortController();
-  const workload = runWorkload(platform.sql, {
-    rate: 200,
-    durationMs: 600_000,
-    seed: 4,
-    signal: stop.signal,
-  });
-  try {
-    await during();
-  } finally {
-    stop.abort();
-  }
-  return workload;
-}
-
 const passed = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
 describe('the graph is right again after', () => {
   it('Kafka restarts, and after it was away', async () => {
-    const { changes } = await underLoad(async () => {
+    const { changes } = await underLoad(platform, async () => {
       await passed(1000);
       await stack.services.kafka.restart('kill');
       await passed(2000);
@@ -56,7 +38,7 @@ describe('the graph is right again after', () => {
   });
 
   it('Neo4j is killed mid batch and restarts', async () => {
-    await underLoad(async () => {
+    await underLoad(platform, async () => {
       for (let round = 0; round < 3; round++) {
         await passed(1000 + Math.random() * 500);
         await stack.services.neo4j.restart('kill');

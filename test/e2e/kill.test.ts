@@ -1,7 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { load } from '../../src/sample/load.ts';
-import { runWorkload } from '../../src/sample/workload.ts';
-import { createPlatform, type Platform } from '../support/platform.ts';
+import { createPlatform, type Platform, underLoad } from '../support/platform.ts';
 
 /** Reliability faults 1 and 2: the full counts are in the soak tests. */
 const CYCLES = Number(process.env['KILL_CYCLES'] ?? 20);
@@ -19,36 +18,30 @@ beforeAll(async () => {
 });
 afterAll(() => platform.dispose());
 
-/** Random moments from the start of a process to well into its work. */
-const moment = () => 300 + Math.random() * 1500;
+/** A random moment, from the start of a process to well into its work. */
+const moment = () =>
+  new Promise<null>((resolve) => {
+    setTimeout(
+      () => {
+        resolve(null);
+      },
+      300 + Math.random() * 1500,
+    );
+  });
 
 describe('under load, killed at random moments', () => {
   it.each(['publish', 'project'] as const)(
     `a process that runs %s, ${CYCLES} times: nothing lost, nothing twice`,
     async (victim) => {
       const other = platform.start([victim === 'publish' ? 'project' : 'publish']);
-      const stop = new AbortController();
-      const workload = runWorkload(platform.sql, {
-        rate: 300,
-        durationMs: 600_000,
-        seed: 11,
-        signal: stop.signal,
+      const { changes } = await underLoad(platform, async () => {
+        for (let cycle = 0; cycle < CYCLES; cycle++) {
+          const process = platform.start([victim]);
+          const early = await Promise.race([process.exited, moment()]);
+          expect(early, process.stderr().slice(-2000)).toBeNull();
+          expect(await process.kill('SIGKILL')).toBe('SIGKILL');
+        }
       });
-      for (let cycle = 0; cycle < CYCLES; cycle++) {
-        const process = platform.start([victim]);
-        const early = await Promise.race([
-          process.exited,
-          new Promise<null>((resolve) =>
-            setTimeout(() => {
-              resolve(null);
-            }, moment()),
-          ),
-        ]);
-        expect(early, process.stderr().slice(-2000)).toBeNull();
-        expect(await process.kill('SIGKILL')).toBe('SIGKILL');
-      }
-      stop.abort();
-      const { changes } = await workload;
       expect(changes).toBeGreaterThan(1000);
       const last = platform.start([victim]);
       await platform.expectEqual(120);

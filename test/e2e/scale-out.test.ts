@@ -1,7 +1,6 @@
 import { afterEach, expect, it } from 'vitest';
 import { load } from '../../src/sample/load.ts';
-import { runWorkload } from '../../src/sample/workload.ts';
-import { createPlatform, eventually, type Platform } from '../support/platform.ts';
+import { createPlatform, eventually, type Platform, underLoad } from '../support/platform.ts';
 
 let platform: Platform;
 afterEach(() => platform.dispose());
@@ -28,31 +27,20 @@ it('three projectors share the partitions; one that is paused is replaced, and w
     );
     return rows.map((row) => String(row['owner']));
   };
-  const stop = new AbortController();
-  const workload = runWorkload(platform.sql, {
-    rate: 300,
-    durationMs: 600_000,
-    seed: 2,
-    signal: stop.signal,
+  await underLoad(platform, async () => {
+    await eventually('three owners', async () => (await owners()).length === 3, 60_000);
+    const [paused] = projectors;
+    const owner = (await paused?.logged(/projecting/))?.['owner'];
+    paused?.child.kill('SIGSTOP');
+    await eventually(
+      'the paused one owns nothing',
+      async () => !(await owners()).includes(String(owner)),
+      60_000,
+    );
+    paused?.child.kill('SIGCONT');
+    await eventually('three owners again', async () => (await owners()).length === 3, 60_000);
   });
-  await eventually('three owners', async () => (await owners()).length === 3);
-
-  const [paused] = projectors;
-  const before = new Set(await owners());
-  paused?.child.kill('SIGSTOP');
-  await eventually(
-    'the other two own everything',
-    async () => {
-      const now = await owners();
-      return now.length === 2 && now.every((owner) => before.has(owner));
-    },
-    60_000,
-  );
-  paused?.child.kill('SIGCONT');
-  await eventually('three owners again', async () => (await owners()).length === 3, 60_000);
-  stop.abort();
-  await workload;
-  await platform.expectEqual();
+  await platform.expectEqual(120);
   for (const projector of projectors) expect(await projector.kill('SIGTERM')).toBe(0);
 });
 
@@ -64,19 +52,12 @@ it('a second publisher stands by and takes over; the first one wakes, gives up i
   await first.logged(/streaming/);
   const second = platform.start(['publish']);
   await second.logged(/standing by/);
-  const stop = new AbortController();
-  const workload = runWorkload(platform.sql, {
-    rate: 300,
-    durationMs: 600_000,
-    seed: 2,
-    signal: stop.signal,
+  await underLoad(platform, async () => {
+    first.child.kill('SIGSTOP');
+    await second.logged(/streaming/);
+    first.child.kill('SIGCONT');
+    await first.logged(/standing by/);
   });
-  first.child.kill('SIGSTOP');
-  await second.logged(/streaming/);
-  first.child.kill('SIGCONT');
-  await first.logged(/standing by/);
-  stop.abort();
-  await workload;
   await platform.expectEqual();
   expect(await second.kill('SIGTERM')).toBe(0);
   expect(await first.kill('SIGTERM')).toBe(0);

@@ -12,6 +12,7 @@ import neo4j, { type Driver } from 'neo4j-driver';
 import pg from 'pg';
 import { expect } from 'vitest';
 import { createTables } from '../../src/sample/tables.ts';
+import { runWorkload, type WorkloadCounts } from '../../src/sample/workload.ts';
 import { hashNeo4j, type GraphNames } from './canonical-neo4j.ts';
 import { hashPostgres } from './canonical-postgres.ts';
 import { compareHashes } from './compare.ts';
@@ -252,4 +253,21 @@ export async function eventually(
     if (performance.now() > deadline) throw new Error(`not within ${timeoutMs} ms: ${what}`);
     await new Promise((resolve) => setTimeout(resolve, 25));
   }
+}
+
+/** Changes at a steady rate while `during` runs, and not a moment longer. */
+export async function underLoad(
+  platform: Platform,
+  during: () => Promise<void>,
+  rate = 200,
+): Promise<WorkloadCounts> {
+  const stop = new AbortController();
+  const options = { rate, durationMs: 3_600_000, seed: 4, signal: stop.signal };
+  const [workload] = await Promise.all([
+    runWorkload(platform.sql, options),
+    during().finally(() => {
+      stop.abort();
+    }),
+  ]);
+  return workload;
 }

@@ -80,6 +80,7 @@ async function session(context: Context, signal: AbortSignal): Promise<void> {
 
   const owner = randomUUID();
   const runId = `projector-${owner}`;
+  log.info({ owner, graph: identity.uuid }, 'projecting');
   const writer = createWriter(graph, mapping, { owner });
   const deadLetters = await createDeadLetters(client, mapping.deadLetterTopic, log);
   const byTopic = new Map(mapping.tables.map((table) => [table.topic, table]));
