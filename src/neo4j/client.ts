@@ -132,6 +132,8 @@ const CODES: ReadonlyMap<string, ErrorCode> = new Map([
   // Beside a concurrent delete, marked not retriable, though the next attempt finds another state.
   ['Neo.ClientError.Schema.ConstraintValidationFailed', 'NEO4J_CONSTRAINT'],
   ['Neo.ClientError.Statement.EntityNotFound', 'NEO4J_CONSTRAINT'],
+  // What a value too large for its index ends in. If it is the server that is ill, moving past the record fails as well.
+  ['Neo.DatabaseError.Statement.ExecutionFailed', 'NEO4J_REJECTED'],
 ]);
 
 export function wrapNeo4j(error: Neo4jError, address: string): AppError {
