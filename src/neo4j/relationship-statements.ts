@@ -14,6 +14,7 @@ const FIRST_VALUE = 4;
  * Answers `applied`, `vanished`, keys `purged`, `steady`, and `left`: the former ends of what was moved.
  *
  * Only the ends of what is created are merged, after it is known to win: sorted, so that batches lock them in one order.
+ * An end that was deleted meanwhile is not found again: its relationship counts as vanished.
  */
 export function upsertRelationships(target: RelationshipTarget, variant: RelationshipVariant): string {
   const { from, to, keyProperty } = target;
@@ -48,7 +49,7 @@ CALL (new) {
   CREATE (a)-[r:${type}]->(b) SET r = ${map}
   RETURN count(*) AS created
 }
-RETURN updated + created AS applied, vanished, keys AS purged, left, ${STEADY}`;
+RETURN updated + created AS applied, vanished + size(new) - created AS vanished, keys AS purged, left, ${STEADY}`;
 }
 
 /** Rows: key, position. Answers `applied`, `vanished`, and `left`: the ends of what was deleted. */

@@ -5,11 +5,14 @@ import type { KeyedMutation } from '../../src/core/graph.ts';
 import type { ApplyResult } from '../../src/neo4j/writer.ts';
 import type { Lane, TestGraph } from './test-graph.ts';
 
+/** Not one that tests write to by themselves. */
+const OWN_PARTITION = 3;
+
 /** One after another, each in a batch of its own. */
 export async function deliver(g: TestGraph, mutations: readonly KeyedMutation[]): Promise<void> {
   const lanes = new Map<string, Lane>();
   for (const mutation of mutations) {
-    const lane = lanes.get(mutation.table) ?? (await g.lane(mutation.table));
+    const lane = lanes.get(mutation.table) ?? (await g.lane(mutation.table, OWN_PARTITION));
     lanes.set(mutation.table, lane);
     await persist(() => lane.apply([mutation]));
   }
