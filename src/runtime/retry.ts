@@ -54,7 +54,7 @@ export async function keepRunning(
       await session();
       return;
     } catch (error) {
-      if (error === signal.reason) return;
+      if (signal.aborted && isAbort(error, signal)) return;
       if (!(error instanceof AppError) || !mayRetry(error)) throw error;
       failures = performance.now() - startedAt > HEALTHY_MS ? 1 : failures + 1;
       const delayMs = backoffMs(failures, 200, 5_000, Math.random());
@@ -62,4 +62,9 @@ export async function keepRunning(
       await delay(delayMs, undefined, { signal }).catch(() => undefined);
     }
   }
+}
+
+/** What waits reject with when their signal is aborted: the reason, or Node's own error. */
+function isAbort(error: unknown, signal: AbortSignal): boolean {
+  return error === signal.reason || (error instanceof Error && error.name === 'AbortError');
 }
