@@ -54,7 +54,7 @@ export async function keepRunning(
       await session();
       return;
     } catch (error) {
-      if (signal.aborted && isAbort(error, signal)) return;
+      if (endedBy(signal, error)) return;
       if (!(error instanceof AppError) || !mayRetry(error)) throw error;
       failures = performance.now() - startedAt > HEALTHY_MS ? 1 : failures + 1;
       const delayMs = backoffMs(failures, 200, 5_000, Math.random());
@@ -64,7 +64,9 @@ export async function keepRunning(
   }
 }
 
-/** What waits reject with when their signal is aborted: the reason, or Node's own error. */
-function isAbort(error: unknown, signal: AbortSignal): boolean {
-  return error === signal.reason || (error instanceof Error && error.name === 'AbortError');
+/** Is it what waits reject with once the signal is aborted: the reason, or Node's own error? */
+function endedBy(signal: AbortSignal, error: unknown): boolean {
+  return (
+    signal.aborted && (error === signal.reason || (error instanceof Error && error.name === 'AbortError'))
+  );
 }

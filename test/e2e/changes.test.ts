@@ -148,7 +148,7 @@ describe('the graph follows', () => {
   });
 
   it('to the end without a failure, and stops in good order', async () => {
-    expect(await replicator.kill('SIGTERM')).toBe(0);
+    await replicator.stop();
     expect(replicator.logs.filter((line) => Number(line['level']) >= 50)).toEqual([]);
   });
 });

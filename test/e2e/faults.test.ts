@@ -60,7 +60,7 @@ describe('the graph is right again after', () => {
   );
 
   it('all of it, in the process that ran throughout', async () => {
-    expect(await replicator.kill('SIGTERM')).toBe(0);
+    await replicator.stop();
   });
 });
 

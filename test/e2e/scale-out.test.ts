@@ -1,4 +1,4 @@
-import { afterEach, expect, it } from 'vitest';
+import { afterEach, it } from 'vitest';
 import { load } from '../../src/sample/load.ts';
 import { createPlatform, eventually, type Platform, underLoad } from '../support/platform.ts';
 
@@ -41,7 +41,7 @@ it('three projectors share the partitions; one that is paused is replaced, and w
     await eventually('three owners again', async () => (await owners()).length === 3, 60_000);
   });
   await platform.expectEqual(120);
-  for (const projector of projectors) expect(await projector.kill('SIGTERM')).toBe(0);
+  for (const projector of projectors) await projector.stop();
 });
 
 it('a second publisher stands by and takes over; the first one wakes, gives up its session and stands by itself', async () => {
@@ -59,6 +59,6 @@ it('a second publisher stands by and takes over; the first one wakes, gives up i
     await first.logged(/standing by/);
   });
   await platform.expectEqual();
-  expect(await second.kill('SIGTERM')).toBe(0);
-  expect(await first.kill('SIGTERM')).toBe(0);
+  await second.stop();
+  await first.stop();
 });

@@ -27,6 +27,8 @@ export interface Process {
   /** Exit code, or the signal's name. */
   readonly exited: Promise<number | string>;
   readonly kill: (signal?: NodeJS.Signals) => Promise<number | string>;
+  /** Asks it to stop, and expects it to do so in good order. */
+  readonly stop: () => Promise<void>;
   /** Resolves when a log line has this message; rejects if the process ends before. */
   readonly logged: (message: RegExp) => Promise<Record<string, unknown>>;
 }
@@ -218,6 +220,10 @@ export function startProcess(args: readonly string[], env: Readonly<Record<strin
     async kill(signal = 'SIGTERM') {
       if (child.exitCode === null && child.signalCode === null) child.kill(signal);
       return exited;
+    },
+    async stop() {
+      if (child.exitCode === null) child.kill('SIGTERM');
+      expect(await exited, stderr.slice(-3000)).toBe(0);
     },
     async logged(message) {
       const find = () => logs.find((line) => message.test(String(line['msg'])));
