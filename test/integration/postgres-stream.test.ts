@@ -35,6 +35,16 @@ async function readCommit(stream: ReplicationStream): Promise<Lsn> {
   return commit?.kind === 'commit' ? commit.endLsn : expect.unreachable();
 }
 
+/** The flushed positions of all standby status updates among what was sent: CopyData of 38 bytes, `r`, written, flushed. */
+function flushedPositions(sent: Buffer): bigint[] {
+  const positions: bigint[] = [];
+  const start = Buffer.from('d\0\0\0\x26r', 'latin1');
+  for (let at = sent.indexOf(start); at !== -1; at = sent.indexOf(start, at + 1)) {
+    positions.push(sent.readBigUInt64BE(at + start.length + 8));
+  }
+  return positions;
+}
+
 describe.concurrent('the stream', () => {
   it('keeps its connection and the slot’s place while nobody reads for three timeouts', async ({
     onTestFinished,
@@ -111,10 +121,12 @@ describe.concurrent('the stream', () => {
   }) => {
     const source = await own(onTestFinished);
     // In flight the letter of a text cell becomes one that there is not.
-    const proxy = await createProxy(source.url, (bytes) => {
-      const at = bytes.indexOf('damage me');
-      if (at !== -1) bytes.writeUInt8(0x78, at - 5);
-      return bytes;
+    const proxy = await createProxy(source.url, {
+      fromServer(bytes) {
+        const at = bytes.indexOf('damage me');
+        if (at !== -1) bytes.writeUInt8(0x78, at - 5);
+        return bytes;
+      },
     });
     const stream = await source.open({ connectionString: proxy.url });
     await source.client.query(`insert into item values (1, 'sound')`);
@@ -167,7 +179,9 @@ describe.concurrent('the stream', () => {
     await source.client.query(`insert into item values (1)`);
     const end = await readCommit(stream);
     stream.acknowledge(end);
+    const closing = performance.now();
     await stream.close();
+    expect(performance.now() - closing).toBeLessThan(1000); // it did not have to give up waiting
     expect(await inspectSlot(source.database, source.name)).toMatchObject({
       activePid: null,
       confirmedFlush: end,
@@ -176,17 +190,40 @@ describe.concurrent('the stream', () => {
     await successor.close();
   });
 
-  it('never takes an acknowledgement back', async ({ onTestFinished }) => {
+  it('acknowledges exactly what it is given, and never takes it back', async ({ onTestFinished }) => {
     const source = await own(onTestFinished);
-    const stream = await source.open();
+    let sent = Buffer.alloc(0);
+    const proxy = await createProxy(source.url, {
+      fromClient(bytes) {
+        sent = Buffer.concat([sent, bytes]);
+        return bytes;
+      },
+    });
+    const stream = await source.open({ connectionString: proxy.url });
     const marker = await emitMessage(source.database, 'graph.marker', '{}');
     const end = await readCommit(stream);
+    expect(end).toBeGreaterThanOrEqual(marker); // what `wait` waits for
     stream.acknowledge(end);
     stream.acknowledge(lsn(marker - 1n));
     await stream.close();
-    const confirmed = parseLsn(await source.confirmedFlush());
-    expect(confirmed).toBe(end);
-    expect(confirmed).toBeGreaterThanOrEqual(marker); // what `wait` waits for
+    await proxy.close();
+    expect(parseLsn(await source.confirmedFlush())).toBe(end);
+    expect([...new Set(flushedPositions(sent))]).toEqual([0n, end]);
+  });
+
+  it('hears from PostgreSQL on an idle database with everything acknowledged', async ({ onTestFinished }) => {
+    const source = await own(onTestFinished);
+    const stream = await source.open({}, SHORT);
+    const reader = stream[Symbol.asyncIterator]();
+    const read = (async () => {
+      for (let next = await reader.next(); next.done !== true; next = await reader.next()) {
+        for (const event of next.value) if (event.type === 'keepalive') stream.acknowledge(event.walEnd);
+      }
+    })();
+    await elapsed(2.5 * TIMEOUT_MS);
+    expect(stream.heardAgoMs()).toBeLessThan(TIMEOUT_MS);
+    await stream.close();
+    await read;
   });
 
   it('passes messages in line with the changes, and skips the ones outside of transactions', async ({

@@ -12,8 +12,10 @@ export interface Proxy {
 
 export async function createProxy(
   serverUrl: string,
-  /** Of the server's bytes. */
-  damage: (bytes: Buffer) => Buffer = (bytes) => bytes,
+  {
+    fromServer = (bytes) => bytes,
+    fromClient = (bytes) => bytes,
+  }: { fromServer?: (bytes: Buffer) => Buffer; fromClient?: (bytes: Buffer) => Buffer } = {},
 ): Promise<Proxy> {
   const target = new URL(serverUrl);
   const sockets = new Set<Socket>();
@@ -27,10 +29,10 @@ export async function createProxy(
       socket.on('error', () => undefined);
     }
     client.on('data', (bytes: Buffer) => {
-      if (!silent) upstream.write(bytes);
+      if (!silent) upstream.write(fromClient(bytes));
     });
     upstream.on('data', (bytes: Buffer) => {
-      if (!silent) client.write(damage(bytes));
+      if (!silent) client.write(fromServer(bytes));
     });
     client.on('close', () => {
       if (!silent) upstream.destroy();
