@@ -94,3 +94,12 @@ export type SinkFile = z.infer<typeof sinkFile>;
 export type KeyKind = z.infer<typeof keyKind>;
 export type StoredAs = z.infer<typeof storedAs>;
 export type PropertySpec = z.infer<typeof property>;
+
+/** `connectors/connector.schema.json`: what editors complete from. */
+export function connectorSchema(): object {
+  const definition = (schema: z.ZodType) => z.toJSONSchema(schema, { io: 'input', target: 'draft-2020-12' });
+  return {
+    $schema: 'https://json-schema.org/draft/2020-12/schema',
+    $defs: { source: definition(sourceFile), sink: definition(sinkFile), table: definition(tableFile) },
+  };
+}

@@ -1,6 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { loadMapping } from '../../../src/config/connectors.ts';
-import type { DecodedRecord, WireRow } from '../../../src/core/envelope.ts';
+import type { DecodedRecord } from '../../../src/core/envelope.ts';
 import type { KeyedMutation } from '../../../src/core/graph.ts';
 import { tableByName } from '../../../src/core/mapping.ts';
 import type { Position } from '../../../src/core/position.ts';
