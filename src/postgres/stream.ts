@@ -316,7 +316,7 @@ class Stream implements ReplicationStream {
 
   #describe(error: unknown): AppError {
     const sqlState = sqlStateOf(error);
-    const failure = postgresFailure(error, this.#address, !this.#socket.destroyed);
+    const failure = postgresFailure(error, this.#address);
     const { slot, publication } = this.#options;
     const as = (code: ErrorCode, message: string) =>
       new AppError(code, message, { cause: error, context: { slot, sqlState, address: this.#address } });
