@@ -162,6 +162,13 @@ export function compileMapping(files: ConnectorFiles): {
       );
     }
   }
+  if (sink.tombstoneRetentionMs <= source.maxCompactionLagMs) {
+    problems.push({
+      file: files.sink.file,
+      path: 'tombstoneRetentionMs',
+      message: `must be longer than maxCompactionLagMs of ${files.source.file} (${source.maxCompactionLagMs}), else a replay could bring back what was deleted`,
+    });
+  }
   const controlTopic = `${source.topicPrefix}.control`;
   const deadLetterTopic = `${source.topicPrefix}.dead-letters`;
   for (const [i, t] of tables.entries()) {

@@ -31,6 +31,7 @@ import { keepRunning } from '../../runtime/retry.ts';
 import type { Service } from '../../runtime/service.ts';
 import { deadLetterOf } from './dead-letters.ts';
 import { type PartitionContext, runPartition } from './partition.ts';
+import { purgeNowAndThen } from './purge.ts';
 import { requestsFor } from './requests.ts';
 
 export interface ProjectOptions {
@@ -118,6 +119,8 @@ async function session(context: Context, signal: AbortSignal): Promise<void> {
     };
   }
 
+  const ended = new AbortController();
+  const purging = purgeNowAndThen(graph, mapping, log, AbortSignal.any([signal, ended.signal]));
   try {
     await subscribe(
       client,
@@ -153,6 +156,8 @@ async function session(context: Context, signal: AbortSignal): Promise<void> {
       signal,
     );
   } finally {
+    ended.abort();
+    await purging;
     await deadLetters.close();
   }
 }

@@ -79,6 +79,12 @@ describe('a wrong connector file', () => {
 
   it.each<[string, string, (json: Record<string, unknown>) => unknown, RegExp]>([
     [
+      'tombstones that go before the topics are compacted',
+      'sink.neo4j.json',
+      (j) => ({ ...j, tombstoneRetentionMs: 86_400_000 }),
+      /tombstoneRetentionMs: must be longer than maxCompactionLagMs/,
+    ],
+    [
       'a table that is not listed',
       'source.postgres.json',
       (j) => ({ ...j, tables: ['public.entity', 'public.relation', 'public.extract'] }),

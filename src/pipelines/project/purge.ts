@@ -1,0 +1,26 @@
+/** Beside the projecting, once an hour: tombstones that have stood long enough go (I7). A failure waits for the next hour. */
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Mapping } from '../../core/mapping.ts';
+import type { Graph } from '../../neo4j/client.ts';
+import { purgeTombstones } from '../../neo4j/purge.ts';
+import type { Log } from '../../runtime/log.ts';
+
+const EVERY_MS = 3_600_000;
+
+/** Resolves once `signal` is aborted; never rejects. */
+export async function purgeNowAndThen(
+  graph: Graph,
+  mapping: Mapping,
+  log: Log,
+  signal: AbortSignal,
+): Promise<void> {
+  while (!signal.aborted) {
+    await delay(EVERY_MS, undefined, { signal, ref: false }).catch(() => undefined);
+    try {
+      const purged = await purgeTombstones(graph, mapping, signal);
+      if (purged > 0) log.info({ purged }, 'purged old tombstones');
+    } catch (error) {
+      if (!signal.aborted) log.warn({ error }, 'tombstones could not be purged; trying again in an hour');
+    }
+  }
+}
