@@ -14,13 +14,15 @@ export async function purgeNowAndThen(
   log: Log,
   signal: AbortSignal,
 ): Promise<void> {
-  while (!signal.aborted) {
+  for (;;) {
     await delay(EVERY_MS, undefined, { signal, ref: false }).catch(() => undefined);
+    if (signal.aborted) return;
     try {
       const purged = await purgeTombstones(graph, mapping, signal);
       if (purged > 0) log.info({ purged }, 'purged old tombstones');
     } catch (error) {
-      if (!signal.aborted) log.warn({ error }, 'tombstones could not be purged; trying again in an hour');
+      if (error !== signal.reason)
+        log.warn({ error }, 'tombstones could not be purged; trying again in an hour');
     }
   }
 }
