@@ -237,7 +237,10 @@ export function createDecoder(): Decode {
   }
 
   function readByte(): number {
-    return bytes.readUInt8(skip(1));
+    const byte = bytes[offset];
+    if (byte === undefined) throw malformed('it ends too early');
+    offset += 1;
+    return byte;
   }
 
   function readUint16(): number {
