@@ -103,8 +103,7 @@ export function createDecoder(): Decode {
     offset = 0;
     try {
       const decoded = readMessage(readByte());
-      // Also where a value claims to be longer than its message: reading it stopped at the end, the offset did not.
-      if (offset !== bytes.length) throw malformed('its parts and its length disagree');
+      if (offset !== bytes.length) throw malformed('bytes are left over');
       return decoded;
     } catch (error) {
       // Node's own bounds check of the read functions.
@@ -268,6 +267,7 @@ export function createDecoder(): Decode {
   function skip(length: number): number {
     const start = offset;
     offset += length;
+    if (offset > bytes.length) throw malformed('it ends too early');
     return start;
   }
 
