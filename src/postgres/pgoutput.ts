@@ -237,10 +237,7 @@ export function createDecoder(): Decode {
   }
 
   function readByte(): number {
-    const byte = bytes[offset];
-    if (byte === undefined) throw malformed('it ends too early');
-    offset += 1;
-    return byte;
+    return bytes.readUInt8(skip(1));
   }
 
   function readUint16(): number {

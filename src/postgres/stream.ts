@@ -1,7 +1,5 @@
 /**
- * The replication stream: the only user of pg-logical-replication, which makes the connection and hands out messages.
- * Left alone it loses data (it acknowledges what was only received, and one byte too much; it goes on after errors; it
- * keeps no connection alive and knows no bound), so all of that is done here instead.
+ * The replication stream: the only user of pg-logical-replication, whose traps end here (src/README.md lists them).
  *
  * Flow: socket → pg → the library → decoder → queue bounded in bytes → chunks of events, pulled by the reader.
  *       acknowledge(lsn) → standby status → PostgreSQL.
@@ -71,13 +69,6 @@ const DEFAULT_TIMEOUT_MS = 60_000;
 const CLOSE_TIMEOUT_MS = 1_000;
 
 /**
- * A walsender sends row by row, and reading row by row wakes both sides for each. So after some small chunks in quick
- * succession we do not look for a millisecond. On idle cores that gave half as many rows again for a third less CPU on
- * both sides; a single transaction never waits.
- */
-const TRICKLE = { chunkBytes: 16 * 1024, withinMs: 2, chunks: 8, pauseMs: 1 };
-
-/**
  * Opens the stream of a slot. `signal` ends the opening, and later the reading: the reader is told that it is done,
  * while acknowledging goes on until `close`.
  * Throws AppError SLOT_ACTIVE, POSTGRES_SLOT_INVALID, POSTGRES_* or the signal's reason.
@@ -124,7 +115,6 @@ class Stream implements ReplicationStream {
 
   #acknowledged = LSN_ZERO;
   #paused = false;
-  #trickle = { chunks: 0, lastAtMs: 0 };
   #liveness: Liveness = createLiveness(Date.now());
   #statusTimer: NodeJS.Timeout | undefined;
   #silentIntervals = 0;
@@ -247,9 +237,6 @@ class Stream implements ReplicationStream {
   /** The library's plugin: starts the stream on the connection that the library made. */
   readonly #start = async (client: pg.Client, slot: string, from: string): Promise<unknown> => {
     this.#connection = (client as unknown as { readonly connection: CopyConnection }).connection;
-    this.#connection.stream.on('data', (chunk: Buffer) => {
-      this.#onChunk(chunk.length);
-    });
     const { rows } = await client.query<{ pid: number; started_at: string; timeout_ms: string }>(
       `select pid, backend_start::text as started_at, 
               (select setting from pg_catalog.pg_settings where name = 'wal_sender_timeout') as timeout_ms
@@ -277,18 +264,6 @@ class Stream implements ReplicationStream {
       return null;
     }
   };
-
-  #onChunk(bytes: number): void {
-    const now = performance.now();
-    const trickles =
-      bytes < TRICKLE.chunkBytes && now - this.#trickle.lastAtMs < TRICKLE.withinMs + TRICKLE.pauseMs;
-    this.#trickle = { chunks: trickles ? this.#trickle.chunks + 1 : 0, lastAtMs: now };
-    if (this.#trickle.chunks < TRICKLE.chunks || this.#paused) return;
-    this.#connection?.stream.pause();
-    setTimeout(() => {
-      if (!this.#paused) this.#connection?.stream.resume();
-    }, TRICKLE.pauseMs);
-  }
 
   #onMessage(lsn: Lsn, { message, bytes }: Decoded): void {
     this.#silentIntervals = 0;
