@@ -151,6 +151,6 @@ export function wrapNeo4j(error: Neo4jError, address: string): AppError {
 
 function codeOf(error: Neo4jError): ErrorCode {
   if (isRetryableError(error)) return 'NEO4J_TRANSIENT';
-  if (error.code.startsWith('Neo.ClientError.Schema.')) return 'NEO4J_SCHEMA';
+  if (/^Neo\.\w+\.Schema\./.test(error.code)) return 'NEO4J_SCHEMA';
   return error.code.startsWith('Neo.ClientError.') ? 'NEO4J_REJECTED' : 'NEO4J_FAILED';
 }

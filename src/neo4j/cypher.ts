@@ -5,11 +5,22 @@
  * Three habits of Neo4j shape them, each of which loses writes otherwise:
  * - It reads committed data, and MERGE or MATCH of what exists locks nothing. So `REMOVE x._lock` takes the write lock
  *   before anything is compared. (It locks nothing while no property of that name is known: `ensureSchema`.)
- * - Its planner may read `x._position` ahead of the clause that uses it, and so ahead of the lock. `x['_position']` is
- *   read where it stands.
+ * - Its planner may read `x._position`, and `x['_position']` too, ahead of the clause that uses it, and so ahead of the
+ *   lock. `x[$now._position]`, of which it knows nothing, is read where it stands.
  * - What another transaction deleted while we waited for its lock takes writes without a word. It no longer has its key:
  *   such a row is counted as vanished, and the batch is tried again.
  */
+
+/** The parameter `now`: names of properties for reads that must not be planned ahead. */
+export const NOW = {
+  _position: '_position',
+  id: 'id',
+  position: 'position',
+  purgedThrough: 'purgedThrough',
+  deletedAt: 'deletedAt',
+  owner: 'owner',
+  next: 'next',
+} as const;
 
 export function quote(name: string): string {
   return `\`${name.replaceAll('`', '``')}\``;
@@ -36,13 +47,13 @@ export function when(condition: string, ...writes: readonly string[]): string {
  * the first row and again after the last (`STEADY`), since what was purged in between may have hidden a tombstone.
  */
 export const WITH_FLOOR = `MATCH (f:_Floor {id: $floor})
-WITH f, f['position'] AS floor, f['purgedThrough'] AS purged`;
+WITH f, f[$now.position] AS floor, f[$now.purgedThrough] AS purged`;
 
-export const STEADY = `f['position'] = floor AND f['purgedThrough'] = purged AS steady`;
+export const STEADY = `f[$now.position] = floor AND f[$now.purgedThrough] = purged AS steady`;
 
 /** Whether an upsert loses; `absent`: no row of the table is there now, so that a tombstone decides. */
 export function lostBy(absent: string): string {
-  return `WHEN coalesce(stored, '') > row[1] OR floor > row[1] OR coalesce(t['position'], '') > row[1] THEN 'refused'
+  return `WHEN coalesce(stored, '') > row[1] OR floor > row[1] OR coalesce(t[$now.position], '') > row[1] THEN 'refused'
     WHEN ${absent} AND t IS NULL AND purged >= row[1] THEN 'purged'`;
 }
 
@@ -50,4 +61,4 @@ export function lostBy(absent: string): string {
 export const BURY = `MERGE (t:_Tombstone {id: $tombstones + toString(row[0])})
 REMOVE t._lock
 SET t.namespace = $namespace, t.table = $table, t.deletedAt = timestamp(),
-    t.position = CASE WHEN coalesce(t['position'], '') > row[1] THEN t['position'] ELSE row[1] END`;
+    t.position = CASE WHEN coalesce(t[$now.position], '') > row[1] THEN t[$now.position] ELSE row[1] END`;

@@ -11,6 +11,7 @@ import { AppError } from '../core/errors.ts';
 import type { Mapping } from '../core/mapping.ts';
 import type { Position } from '../core/position.ts';
 import type { Graph } from './client.ts';
+import { NOW } from './cypher.ts';
 import { progressId } from './progress.ts';
 
 export interface Step {
@@ -39,7 +40,7 @@ export type Fence = <T>(
 
 const ADVANCE = `MATCH (p:_Progress {id: $id})
 REMOVE p._lock
-WITH p WHERE p['owner'] = $owner AND p['next'] = $from
+WITH p WHERE p[$now.owner] = $owner AND p[$now.next] = $from
 SET p += $advanced
 RETURN p.id`;
 
@@ -58,7 +59,10 @@ export function createFence(graph: Graph, mapping: Mapping, owner: string): Fenc
     };
     try {
       return await graph.transaction(async (open) => {
-        const [fence, result] = await settled(open.run(ADVANCE, { id, owner, from, advanced }), work(open));
+        const [fence, result] = await settled(
+          open.run(ADVANCE, { id, owner, from, advanced, now: NOW }),
+          work(open),
+        );
         if (fence.records.length === 0) throw new Refused();
         await beforeCommit?.(result);
         return result;

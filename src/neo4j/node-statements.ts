@@ -21,7 +21,7 @@ export function upsertNodes(target: NodeTarget): string {
 UNWIND $rows AS row
 MERGE (n:${quote(label)} {${quote(keyProperty)}: row[0]}) ON CREATE SET n._position = ''
 REMOVE n._lock
-WITH f, floor, purged, row, n, n['_position'] AS stored, n[$key] IS NULL AS vanished
+WITH f, floor, purged, row, n, n[$now._position] AS stored, n[$now.key] IS NULL AS vanished
 OPTIONAL MATCH (t:_Tombstone {id: CASE WHEN coalesce(stored, '') = '' THEN $tombstones + toString(row[0]) END})
 WITH f, floor, purged, row, n, t, stored, CASE
     WHEN vanished THEN 'vanished'
@@ -50,9 +50,9 @@ export function deleteNodes(target: NodeTarget): string {
   return `UNWIND $rows AS row
 MERGE (n:${quote(label)} {${quote(keyProperty)}: row[0]})
 REMOVE n._lock
-WITH row, n, n[$key] IS NULL AS vanished WHERE coalesce(n['_position'], '') <= row[1]
+WITH row, n, n[$now.key] IS NULL AS vanished WHERE coalesce(n[$now._position], '') <= row[1]
 ${BURY}
-WITH row[0] AS key, n, EXISTS { (n)--() } AS linked, vanished OR t['id'] IS NULL AS vanished
+WITH row[0] AS key, n, EXISTS { (n)--() } AS linked, vanished OR t[$now.id] IS NULL AS vanished
 ${removeOrStub(target)}
 RETURN count(*) AS applied, count(CASE WHEN vanished THEN 1 END) AS vanished`;
 }
@@ -61,7 +61,7 @@ RETURN count(*) AS applied, count(CASE WHEN vanished THEN 1 END) AS vanished`;
 export function truncateNodes(target: NodeTarget, more: boolean): string {
   const { label, keyProperty } = target;
   const key = `n.${quote(keyProperty)}`;
-  const older = `NOT n:Stub AND coalesce(n['_position'], '') < $position`;
+  const older = `NOT n:Stub AND coalesce(n[$now._position], '') < $position`;
   return `MATCH (n:${quote(label)}) WHERE ${key} ${more ? '> $after' : 'IS NOT NULL'}
 WITH n, ${key} AS key ORDER BY key LIMIT $limit
 WITH collect([n, key]) AS page, max(key) AS last
@@ -70,7 +70,7 @@ CALL (page) {
   WITH one[0] AS n, one[1] AS key
   WITH n, key WHERE ${older}
   REMOVE n._lock
-  WITH n, key WHERE ${older} AND n[$key] IS NOT NULL
+  WITH n, key WHERE ${older} AND n[$now.key] IS NOT NULL
   WITH n, key, EXISTS { (n)--() } AS linked
   ${removeOrStub(target)}
   RETURN count(*) AS removed

@@ -17,11 +17,11 @@ WITH f, t, t.id AS id ORDER BY id LIMIT $limit
 WITH f, collect(t) AS page, max(id) AS last
 CALL (f, page) {
   UNWIND page AS t
-  WITH t WHERE t['deletedAt'] < timestamp() - $retentionMs
+  WITH t WHERE t[$now.deletedAt] < timestamp() - $retentionMs
   REMOVE t._lock
-  WITH t WHERE t['deletedAt'] < timestamp() - $retentionMs
-  WITH collect(t) AS old, max(t['position']) AS through
-  SET f.purgedThrough = CASE WHEN through > f['purgedThrough'] THEN through ELSE f['purgedThrough'] END
+  WITH t WHERE t[$now.deletedAt] < timestamp() - $retentionMs
+  WITH collect(t) AS old, max(t[$now.position]) AS through
+  SET f.purgedThrough = CASE WHEN through > f[$now.purgedThrough] THEN through ELSE f[$now.purgedThrough] END
   FOREACH (t IN old | DELETE t)
   RETURN size(old) AS purged
 }

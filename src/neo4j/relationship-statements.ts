@@ -27,7 +27,7 @@ export function upsertRelationships(target: RelationshipTarget, variant: Relatio
   return `${WITH_FLOOR}
 UNWIND $rows AS row
 ${lockedByKey(target, variant.type)}
-WITH f, floor, purged, row, r, r['_position'] AS stored, ${VANISHED} AS vanished, ${ENDS} AS ends
+WITH f, floor, purged, row, r, r[$now._position] AS stored, ${VANISHED} AS vanished, ${ENDS} AS ends
 OPTIONAL MATCH (t:_Tombstone {id: CASE WHEN stored IS NULL THEN $tombstones + toString(row[0]) END})
 WITH f, floor, purged, row, r, t, ends, CASE
     WHEN vanished THEN 'vanished'
@@ -56,9 +56,9 @@ RETURN updated + created AS applied, vanished + size(new) - created AS vanished,
 export function deleteRelationships(target: RelationshipTarget, type: string): string {
   return `UNWIND $rows AS row
 ${lockedByKey(target, type)}
-WITH row, r, ${VANISHED} AS vanished, ${ENDS} AS ends WHERE coalesce(r['_position'], '') <= row[1]
+WITH row, r, ${VANISHED} AS vanished, ${ENDS} AS ends WHERE coalesce(r[$now._position], '') <= row[1]
 ${BURY}
-WITH r, ends, vanished OR t['id'] IS NULL AS vanished
+WITH r, ends, vanished OR t[$now.id] IS NULL AS vanished
 DELETE r
 RETURN count(*) AS applied, count(CASE WHEN vanished THEN 1 END) AS vanished, collect(ends) AS left`;
 }
@@ -71,9 +71,9 @@ WITH r, ${key} AS key ORDER BY key LIMIT $limit
 WITH collect(r) AS page, max(key) AS last
 CALL (page) {
   UNWIND page AS r
-  WITH r WHERE coalesce(r['_position'], '') < $position
+  WITH r WHERE coalesce(r[$now._position], '') < $position
   REMOVE r._lock
-  WITH r WHERE coalesce(r['_position'], '') < $position AND r[$key] IS NOT NULL
+  WITH r WHERE coalesce(r[$now._position], '') < $position AND r[$now.key] IS NOT NULL
   WITH r, ${ENDS} AS ends
   DELETE r
   RETURN collect(ends) AS left
@@ -81,7 +81,7 @@ CALL (page) {
 RETURN last, left`;
 }
 
-const VANISHED = 'r IS NOT NULL AND r[$key] IS NULL';
+const VANISHED = 'r IS NOT NULL AND r[$now.key] IS NULL';
 
 function lockedByKey({ keyProperty }: RelationshipTarget, type: string): string {
   return `OPTIONAL MATCH ()-[r:${quote(type)} {${quote(keyProperty)}: row[0]}]->()
@@ -90,7 +90,7 @@ REMOVE r._lock`;
 }
 
 /** Null if there is no relationship. */
-const ENDS = 'CASE WHEN r IS NOT NULL THEN [startNode(r)[$fromKey], endNode(r)[$toKey]] END';
+const ENDS = 'CASE WHEN r IS NOT NULL THEN [startNode(r)[$now.fromKey], endNode(r)[$now.toKey]] END';
 
 /** Locks them label by label, in the order of keys; those missing become stubs. */
 function mergeEnds({ from, to }: RelationshipTarget): string {

@@ -1,5 +1,6 @@
 /** The statements of each table, built once, with the parameters that name the table's keys and bookkeeping. */
 import type { Mapping, NodeTarget, RelationshipTarget } from '../core/mapping.ts';
+import { NOW } from './cypher.ts';
 import { deleteNodes, sweepStubs, truncateNodes, upsertNodes } from './node-statements.ts';
 import {
   deleteRelationships,
@@ -42,10 +43,8 @@ export interface TableParameters {
   readonly floor: string;
   /** What the ids of its tombstones begin with; the key follows. */
   readonly tombstones: string;
-  /** Key properties: the table's own, and its ends'. */
-  readonly key: string;
-  readonly fromKey: string;
-  readonly toKey: string;
+  /** With the key properties of the table and of its ends. */
+  readonly now: typeof NOW & { readonly key: string; readonly fromKey: string; readonly toKey: string };
 }
 
 export function statementsOf(mapping: Mapping): ReadonlyMap<string, TableStatements> {
@@ -58,9 +57,12 @@ export function statementsOf(mapping: Mapping): ReadonlyMap<string, TableStateme
         table,
         floor,
         tombstones: `${floor}|`,
-        key: target.keyProperty,
-        fromKey: target.kind === 'relationship' ? target.from.keyProperty : '',
-        toKey: target.kind === 'relationship' ? target.to.keyProperty : '',
+        now: {
+          ...NOW,
+          key: target.keyProperty,
+          fromKey: target.kind === 'relationship' ? target.from.keyProperty : '',
+          toKey: target.kind === 'relationship' ? target.to.keyProperty : '',
+        },
       };
       return [
         table,

@@ -16,7 +16,7 @@ const PAGE = 5_000n;
 
 const RAISE = `MATCH (f:_Floor {id: $floor})
 REMOVE f._lock
-WITH f WHERE f['position'] < $position
+WITH f WHERE f[$now.position] < $position
 SET f.position = $position`;
 
 export async function truncateTable(fence: Fence, step: Step, table: TableStatements): Promise<void> {

@@ -7,6 +7,7 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import type { KeyedMutation } from '../../src/core/graph.ts';
 import { connectNeo4j } from '../../src/neo4j/client.ts';
 import { progressId, takeOver } from '../../src/neo4j/progress.ts';
+import { purgeTombstones } from '../../src/neo4j/purge.ts';
 import { createWriter } from '../../src/neo4j/writer.ts';
 import { type BoltProxy, createBoltProxy } from '../support/bolt-proxy.ts';
 import { blocked, deliver, hold, persist } from '../support/lanes.ts';
@@ -291,6 +292,65 @@ describe('a stub', () => {
         'MATCH (n:Entity:Stub)-[:OBSERVED|SIGHTED]->(:Extract:Stub) RETURN count(DISTINCT n) AS stubs, count(*) AS links',
       ),
     ).toEqual([{ stubs: 20n, links: 40n }]);
+  });
+});
+
+describe('a purge while a batch looks for tombstones', () => {
+  const purge = () =>
+    purgeTombstones(
+      g.graph,
+      { ...g.mapping, sink: { ...g.mapping.sink, tombstoneRetentionMs: -60_000 } },
+      new AbortController().signal,
+    );
+
+  it('brings no node back: the batch tries again, and asks', async () => {
+    await deliver(g, [entity('a', at(1)), nodeDelete('b', at(3))]);
+    const lane = await g.lane('public.entity');
+    const held = await hold(g, `MATCH (n:Entity {id: 'a'}) REMOVE n._lock`);
+    const batch = [entity('a', at(5)), entity('b', at(2))];
+    const first = lane.apply(batch);
+    await blocked(g, 'Entity');
+    expect(await purge()).toBe(1);
+    await held.release();
+    await expect(first).rejects.toMatchObject({ code: 'NEO4J_TRANSIENT' });
+    expect(await lane.apply(batch)).toEqual({ applied: 1, refused: 0, purged: ['b'] });
+  });
+
+  it('brings no relationship back', async () => {
+    await deliver(g, [relation(g, 'a', at(1), ['x', 'y']), relationDelete(g, 'b', at(3))]);
+    const lane = await g.lane('public.relation');
+    const held = await hold(g, `MATCH ()-[r:RELATED {id: 'a'}]->() REMOVE r._lock`);
+    const batch = [relation(g, 'a', at(5), ['x', 'y']), relation(g, 'b', at(2), ['x', 'y'])];
+    const first = lane.apply(batch);
+    await blocked(g, 'RELATED');
+    expect(await purge()).toBe(1);
+    await held.release();
+    await expect(first).rejects.toMatchObject({ code: 'NEO4J_TRANSIENT' });
+    expect(await lane.apply(batch)).toEqual({ applied: 1, refused: 0, purged: ['b'] });
+  });
+});
+
+describe('a truncate', () => {
+  it('spares what is written while it waits', async () => {
+    await deliver(g, [entity('a', at(1))]);
+    const lane = await g.lane('public.entity');
+    const held = await hold(g, `MATCH (n:Entity {id: 'a'}) SET n._position = $at`, { at: at(9) });
+    const truncated = lane.truncate(at(5));
+    await blocked(g, 'Entity');
+    await held.release();
+    await truncated;
+    expect(await one('MATCH (n:Entity) RETURN n._position')).toBe(at(9));
+  });
+
+  it('of relationships spares what is written while it waits', async () => {
+    await deliver(g, [relation(g, 'r', at(1), ['a', 'b'])]);
+    const lane = await g.lane('public.relation');
+    const held = await hold(g, `MATCH ()-[r:RELATED {id: 'r'}]->() SET r._position = $at`, { at: at(9) });
+    const truncated = lane.truncate(at(5));
+    await blocked(g, 'RELATED');
+    await held.release();
+    await truncated;
+    expect(await one('MATCH ()-[r:RELATED]->() RETURN r._position')).toBe(at(9));
   });
 });
 
