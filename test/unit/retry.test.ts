@@ -63,7 +63,9 @@ describe('retry', () => {
     const waiting = retry(() => Promise.reject(transient()), {
       signal: stop.signal,
       initialMs: 60_000,
-      onRetry: () => { stop.abort(); },
+      onRetry: () => {
+        stop.abort();
+      },
     });
     await expect(waiting).rejects.toMatchObject({ name: 'AbortError' });
   });
