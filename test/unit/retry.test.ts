@@ -18,16 +18,17 @@ describe('keepRunning', () => {
   });
 
   it.each([
-    ['the reason itself', (reason: unknown) => reason],
+    ['the reason itself', (reason: Error) => reason],
     ['an AbortError of Node', () => new DOMException('stopped', 'AbortError')],
     ['an AbortError that an adapter wrapped', () => transient(new DOMException('stopped', 'AbortError'))],
-    ['the reason, wrapped twice', (reason: unknown) => transient(new Error('outer', { cause: reason }))],
+    ['the reason, wrapped twice', (reason: Error) => transient(new Error('outer', { cause: reason }))],
   ])('takes %s for a stop once the signal is aborted', async (_name, error) => {
     const stop = new AbortController();
     await keepRunning(
       () => {
-        stop.abort();
-        return Promise.reject(error(stop.signal.reason));
+        const reason = new Error('stop');
+        stop.abort(reason);
+        return Promise.reject(error(reason));
       },
       { signal: stop.signal },
     );
