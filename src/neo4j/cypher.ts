@@ -11,6 +11,13 @@
  *   such a row is counted as vanished, and the batch is tried again.
  */
 
+/**
+ * Planning takes a fifth of a second, seconds on a cold server, and holds up whoever waits for the batch. Neo4j keeps
+ * plans by text and by the types of the parameters, a list's type being its size class: hence rows inside a map, which
+ * has none. And it plans again as the graph grows: these plans seek by key, whatever the graph holds.
+ */
+export const PLANNED_ONCE = 'CYPHER replan=skip';
+
 /** The parameter `now`: names of properties for reads that must not be planned ahead. */
 export const NOW = {
   _position: '_position',

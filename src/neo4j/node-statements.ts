@@ -1,6 +1,6 @@
 /** Statements for the nodes of a table; see `cypher.ts` for how they lock, read and count. */
 import type { NodeTarget } from '../core/mapping.ts';
-import { BURY, labelsOf, lostBy, mapOf, quote, STEADY, when, WITH_FLOOR } from './cypher.ts';
+import { BURY, PLANNED_ONCE, labelsOf, lostBy, mapOf, quote, STEADY, when, WITH_FLOOR } from './cypher.ts';
 
 const FIRST_VALUE = 3;
 
@@ -17,8 +17,9 @@ export function upsertNodes(target: NodeTarget): string {
     properties.map(({ name }) => name),
     FIRST_VALUE,
   );
-  return `${WITH_FLOOR}
-UNWIND $rows AS row
+  return `${PLANNED_ONCE}
+${WITH_FLOOR}
+UNWIND $batch.rows AS row
 MERGE (n:${quote(label)} {${quote(keyProperty)}: row[0]}) ON CREATE SET n._position = ''
 REMOVE n._lock
 WITH f, floor, purged, row, n, n[$now._position] AS stored, n[$now.key] IS NULL AS vanished
@@ -47,7 +48,8 @@ RETURN applied, vanished, keys AS purged, ${STEADY}`;
  */
 export function deleteNodes(target: NodeTarget): string {
   const { label, keyProperty } = target;
-  return `UNWIND $rows AS row
+  return `${PLANNED_ONCE}
+UNWIND $batch.rows AS row
 MERGE (n:${quote(label)} {${quote(keyProperty)}: row[0]})
 REMOVE n._lock
 WITH row, n, n[$now.key] IS NULL AS vanished WHERE coalesce(n[$now._position], '') <= row[1]
@@ -80,7 +82,8 @@ RETURN last`;
 
 /** Rows: keys. Deletes those that are stubs without relationships, looked at once they are locked. */
 export function sweepStubs({ label, keyProperty }: Pick<NodeTarget, 'label' | 'keyProperty'>): string {
-  return `UNWIND $rows AS key
+  return `${PLANNED_ONCE}
+UNWIND $batch.rows AS key
 MATCH (n:${quote(label)} {${quote(keyProperty)}: key})
 REMOVE n._lock
 WITH n WHERE n:Stub AND NOT EXISTS { (n)--() }

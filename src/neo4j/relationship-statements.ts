@@ -5,7 +5,7 @@
  * an exclusive lock on a key that it did not find. Hence the hint: any other plan would find as much, and lock nothing.
  */
 import type { EndMapping, RelationshipTarget, RelationshipVariant } from '../core/mapping.ts';
-import { BURY, lostBy, mapOf, quote, STEADY, when, WITH_FLOOR } from './cypher.ts';
+import { BURY, PLANNED_ONCE, lostBy, mapOf, quote, STEADY, when, WITH_FLOOR } from './cypher.ts';
 
 const FIRST_VALUE = 4;
 
@@ -24,8 +24,9 @@ export function upsertRelationships(target: RelationshipTarget, variant: Relatio
     variant.properties.map(({ name }) => name),
     FIRST_VALUE,
   );
-  return `${WITH_FLOOR}
-UNWIND $rows AS row
+  return `${PLANNED_ONCE}
+${WITH_FLOOR}
+UNWIND $batch.rows AS row
 ${lockedByKey(target, variant.type)}
 WITH f, floor, purged, row, r, r[$now._position] AS stored, ${VANISHED} AS vanished, ${ENDS} AS ends
 OPTIONAL MATCH (t:_Tombstone {id: CASE WHEN stored IS NULL THEN $tombstones + toString(row[0]) END})
@@ -54,7 +55,8 @@ RETURN updated + created AS applied, vanished + size(new) - created AS vanished,
 
 /** Rows: key, position. Answers `applied`, `vanished`, and `left`: the ends of what was deleted. */
 export function deleteRelationships(target: RelationshipTarget, type: string): string {
-  return `UNWIND $rows AS row
+  return `${PLANNED_ONCE}
+UNWIND $batch.rows AS row
 ${lockedByKey(target, type)}
 WITH row, r, ${VANISHED} AS vanished, ${ENDS} AS ends WHERE coalesce(r[$now._position], '') <= row[1]
 ${BURY}

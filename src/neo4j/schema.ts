@@ -4,6 +4,7 @@
  */
 import { AppError, isAppError } from '../core/errors.ts';
 import type { Mapping } from '../core/mapping.ts';
+import { retry } from '../runtime/retry.ts';
 import type { Graph } from './client.ts';
 import { quote } from './cypher.ts';
 import { statementsOf } from './statements.ts';
@@ -18,12 +19,13 @@ interface Unique {
 }
 
 /** Throws NEO4J_DUPLICATES or NEO4J_SCHEMA naming everything in an adopted graph that is in the way, at once. */
-export async function ensureSchema(graph: Graph, mapping: Mapping): Promise<void> {
+export async function ensureSchema(graph: Graph, mapping: Mapping, signal: AbortSignal): Promise<void> {
   const duplicates: string[] = [];
   const drops: string[] = [];
   for (const unique of uniques(mapping)) {
     try {
-      await patiently(graph, constraint(unique));
+      // Projectors that start together may lock each other out here.
+      await retry(() => patiently(graph, constraint(unique)), { signal, again: passing });
     } catch (error) {
       if (!isAppError(error, 'NEO4J_SCHEMA')) throw error;
       const twice = await duplicatesOf(graph, unique);
@@ -48,6 +50,10 @@ export async function ensureSchema(graph: Graph, mapping: Mapping): Promise<void
      ON CREATE SET f.namespace = row.namespace, f.table = row.table, f.position = '', f.purgedThrough = ''`,
     { floors: [...statementsOf(mapping).values()].map(({ parameters }) => parameters) },
   );
+}
+
+function passing({ code }: AppError): boolean {
+  return code === 'NEO4J_TRANSIENT';
 }
 
 function uniques(mapping: Mapping): Unique[] {

@@ -15,7 +15,7 @@ export async function sweep(
   if (left.length === 0) return;
   await Promise.all(
     statements.map(({ side, statement }) =>
-      open.run(statement, { rows: [...new Set(left.map((ends) => ends[side]))].sort(ascending) }),
+      open.run(statement, { batch: { rows: [...new Set(left.map((ends) => ends[side]))].sort(ascending) } }),
     ),
   );
 }

@@ -88,7 +88,7 @@ async function mutate(
   }
   const fates = await Promise.all(
     [...rowsByStatement].map(([statement, rows]) =>
-      open.run(statement, { ...table.parameters, rows }).then(fatesOf),
+      open.run(statement, { ...table.parameters, batch: { rows } }).then(fatesOf),
     ),
   );
   if (table.kind === 'relationship')

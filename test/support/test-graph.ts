@@ -60,7 +60,7 @@ export async function createTestGraph(
     const { records } = await driver.executeQuery(rename(query), parameters, { database });
     return records.map((record) => record.toObject());
   };
-  await ensureSchema(graph, mapping);
+  await ensureSchema(graph, mapping, AbortSignal.timeout(60_000));
   await ensureProgress(
     graph,
     mapping,

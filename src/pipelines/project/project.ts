@@ -1,7 +1,7 @@
 /**
  * The projector (I1): the only writer of the replicated graph.
  *
- *   schema, graph identity, progress rows ─▶ join the group of this graph ─▶ per partition: take over ─▶ apply
+ *   schema, graph identity, plans, progress rows ─▶ join the group of this graph ─▶ per partition: take over ─▶ apply
  *
  * Guarantee: effects happen once and in order per partition, whoever else runs (I8); nothing older wins and nothing
  * deleted comes back (I7). The group's name derives from the graph's identity, so projectors of two graphs never share
@@ -21,6 +21,7 @@ import { createDeadLetters } from '../../kafka/dead-letters.ts';
 import { subscribe } from '../../kafka/subscriber.ts';
 import { connectNeo4j, type Graph, type Neo4jOptions } from '../../neo4j/client.ts';
 import { consumerGroup, graphIdentity } from '../../neo4j/graph-id.ts';
+import { planStatements } from '../../neo4j/plans.ts';
 import { ensureProgress, takeOver } from '../../neo4j/progress.ts';
 import { ensureSchema } from '../../neo4j/schema.ts';
 import { createWriter } from '../../neo4j/writer.ts';
@@ -74,8 +75,9 @@ export function projectService(options: ProjectOptions): Service {
 
 async function session(context: Context, signal: AbortSignal): Promise<void> {
   const { mapping, client, graph, sql, log } = context;
-  await ensureSchema(graph, mapping);
+  await ensureSchema(graph, mapping, signal);
   const identity = await graphIdentity(graph, mapping);
+  await planStatements(graph, mapping, signal);
   const topics = await topicsOf(context, signal);
   await ensureProgress(graph, mapping, topics);
 

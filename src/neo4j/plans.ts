@@ -1,0 +1,21 @@
+/** Has every statement planned before the first batch needs it: one after the other, instead of once per partition at once. */
+import type { Mapping } from '../core/mapping.ts';
+import type { Graph } from './client.ts';
+import { statementsOf, type TableStatements } from './statements.ts';
+
+export async function planStatements(graph: Graph, mapping: Mapping, signal: AbortSignal): Promise<void> {
+  const planned = new Set<string>();
+  for (const table of statementsOf(mapping).values())
+    for (const statement of statementsIn(table)) {
+      if (planned.has(statement)) continue;
+      planned.add(statement);
+      signal.throwIfAborted();
+      await graph.run(statement, { ...table.parameters, batch: { rows: [] } });
+    }
+}
+
+function statementsIn(table: TableStatements): string[] {
+  if (table.kind === 'node') return [table.upsert, table.remove];
+  const byType = [...table.byType.values()].flatMap(({ upsert, remove }) => [upsert, remove]);
+  return [...byType, ...table.sweep.map(({ statement }) => statement)];
+}
