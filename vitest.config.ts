@@ -27,16 +27,6 @@ export default defineConfig({
           sequence: { groupOrder: 2 },
         },
       },
-      {
-        test: {
-          name: 'soak',
-          include: ['test/soak/**/*.test.ts'],
-          ...servers,
-          testTimeout: 3_600_000,
-          fileParallelism: false,
-          sequence: { groupOrder: 3 },
-        },
-      },
     ],
   },
 });

@@ -58,9 +58,13 @@ export interface Finished {
 
 export async function createPlatform(prefix: string, on: Servers = servers()): Promise<Platform> {
   const name = `${prefix}_${randomBytes(4).toString('hex')}`;
-  const admin = new pg.Client({ connectionString: on.databaseUrl });
-  await admin.connect();
-  await admin.query(`create database ${name}`);
+  const admin = async (...queries: readonly string[]) => {
+    const client = new pg.Client({ connectionString: on.databaseUrl });
+    await client.connect();
+    for (const query of queries) await client.query(query);
+    await client.end();
+  };
+  await admin(`create database ${name}`);
   const url = new URL(on.databaseUrl);
   url.pathname = `/${name}`;
   const sql = new pg.Pool({ connectionString: url.href, max: 8 });
@@ -136,12 +140,10 @@ export async function createPlatform(prefix: string, on: Servers = servers()): P
       }
       await driver.close();
       await sql.end();
-      await admin.query(
-        `select pg_drop_replication_slot(slot_name) from pg_replication_slots where database = $1`,
-        [name],
+      await admin(
+        `select pg_drop_replication_slot(slot_name) from pg_replication_slots where database = '${name}'`,
+        `drop database ${name} with (force)`,
       );
-      await admin.query(`drop database ${name} with (force)`);
-      await admin.end();
       rmSync(connectors, { recursive: true });
     },
   };
