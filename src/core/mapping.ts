@@ -255,6 +255,12 @@ function compileTable(
         `${choice.column} must be part of the key: a relationship cannot change its type`,
       );
     }
+    if (Object.values(choice.values).includes(choice.otherwise.type)) {
+      problem(
+        'relationship.type.otherwise.type',
+        `${choice.otherwise.type} stands among the values: its relationships could not be told apart`,
+      );
+    }
     const extra = compileProperties(
       choice.otherwise.properties ?? {},
       'relationship.type.otherwise.properties',

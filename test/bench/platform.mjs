@@ -77,7 +77,7 @@ export async function createPlatform(bench, name) {
     return until(async () => (await sql.query(query, [name, lsn])).rows[0]?.done === true);
   }
 
-  return { name, sql, connectors, start, published };
+  return { name, url: url.href, sql, connectors, start, published };
 }
 
 /** The sum of the topics' ends, for those topics that the graph keeps progress of. */
@@ -118,6 +118,15 @@ export function cpuSeconds({ services }, ownPid) {
     postgres: withChildren(services.postgres.pid()),
     neo4j: readStat(services.neo4j.pid()).used,
   };
+}
+
+export function spent(before, after) {
+  return Object.fromEntries(Object.entries(after).map(([name, value]) => [name, value - before[name]]));
+}
+
+export async function expectNodes(bench, label, rows) {
+  const [{ n }] = await bench.cypher(`MATCH (n:${label}) WHERE n.type IS NOT NULL RETURN count(n) AS n`);
+  if (Number(n) !== rows) throw new Error(`${label}: ${n} nodes instead of ${rows}`);
 }
 
 function withChildren(pid) {

@@ -1,5 +1,5 @@
 /**
- * npm run bench [-- publish|project|latency] [--quick]
+ * npm run bench [-- decode|publish|project|end-to-end|latency] [--quick]
  *
  * Medians of interleaved runs, after one that is not counted, on a stack of its own. CPU-seconds are those of the
  * measured span, by process; `own` is the replicator's, or the bare loader's. --quick, a tenth of the rows and one cold
@@ -11,10 +11,12 @@ import { join } from 'node:path';
 import { parseArgs } from 'node:util';
 import neo4j from 'neo4j-driver';
 import { startStack } from '../../dist/stack/stack.js';
-import { latency, project, publish } from './cases.mjs';
+import { project } from './graph.mjs';
+import { endToEnd, latency } from './live.mjs';
+import { decode, publish } from './source.mjs';
 
 const RUNS = 3;
-const parts = { publish, project, latency };
+const parts = { decode, publish, project, 'end-to-end': endToEnd, latency };
 const { values, positionals } = parseArgs({
   options: { quick: { type: 'boolean', default: false } },
   allowPositionals: true,

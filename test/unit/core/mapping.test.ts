@@ -104,6 +104,12 @@ describe('a wrong connector file', () => {
     ],
     ['a reserved topic', 'entities/extract.json', (j) => ({ ...j, topic: 'eiq.control' }), /reserved/],
     [
+      'a type for all other values that is one of theirs',
+      'entities/entity_extract.json',
+      (j) => JSON.parse(JSON.stringify(j).replaceAll('"LINKED"', '"OBSERVED"')) as unknown,
+      /relationship\.type\.otherwise\.type: OBSERVED stands among the values/,
+    ],
+    [
       'an end without nodes',
       'entities/relation.json',
       (j) => ({
