@@ -18,6 +18,7 @@ export async function endToEnd(bench) {
     platform.connectors('end_to_end'),
     'partitions assigned',
   );
+  bench.closers.push(replicator.stop);
   let total = 0;
 
   async function run() {
