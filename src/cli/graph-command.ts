@@ -1,5 +1,6 @@
 /** `graph`: the replicator's commands. Logs go to stderr, results to stdout. */
 import { type Command, InvalidArgumentError } from 'commander';
+import type { SyncDataOptions } from './sync-data.ts';
 
 export function registerGraph(program: Command): void {
   const graph = program
@@ -38,6 +39,35 @@ export function registerGraph(program: Command): void {
       const { runStatus } = await import('./graph-reports.ts');
       await runStatus(options.json);
     });
+
+  graph
+    .command('sync-data')
+    .description('compare all entities of PostgreSQL and the graph, report the differences, and repair them')
+    .requiredOption('--check-results-file <path>', 'where to save the report: .json or .txt')
+    .option('--batch-size <entities>', 'most entities in a batch', positive, 1000)
+    .option('--changed-after <date>', 'only entities updated after yyyy-mm-dd[ hh:mm[:ss]]')
+    .option('--timezone <zone>', 'of that date, an IANA name', 'UTC')
+    .option('--dry-run', 'report only, repair nothing', false)
+    .option('--entity-types <types>', 'only these types, separated by commas')
+    .option(
+      '--max-wait <seconds>',
+      'how long a difference may take to be confirmed, and a repair to be seen',
+      seconds,
+      60,
+    )
+    .option('--max-repairs <entities>', 'repair nothing if more than this differ', positive, Infinity)
+    .option('--fail-on-drift', 'with --dry-run: exit 3 if there is drift', false)
+    .action(async (options: SyncDataOptions) => {
+      const { runSyncData } = await import('./sync-data.ts');
+      await runSyncData(options);
+    });
+}
+
+function positive(text: string): number {
+  const value = Number(text);
+  if (!/^\d+$/.test(text) || value < 1 || !Number.isSafeInteger(value))
+    throw new InvalidArgumentError('Give a whole number of 1 or more.');
+  return value;
 }
 
 function seconds(text: string): number {

@@ -12,7 +12,7 @@ import { inspectSlot } from '../postgres/slot.ts';
 import { inspectSource } from '../postgres/source.ts';
 import { enabledGraphContext, type GraphContext } from './graph-context.ts';
 
-const SERVERS = ['DATABASE_URL', 'KAFKA_BROKERS', 'NEO4J_URI'] as const;
+export const SERVERS = ['DATABASE_URL', 'KAFKA_BROKERS', 'NEO4J_URI'] as const;
 
 /** Exit 0 once the graph has everything committed before the call; throws TIMED_OUT with how far it is. */
 export async function runWait(timeoutMs: number): Promise<void> {
@@ -63,7 +63,7 @@ interface Servers {
   readonly graph: ReturnType<typeof connectNeo4j>;
 }
 
-async function withServers<T>(
+export async function withServers<T>(
   { databaseUrl, kafka, neo4j, log }: GraphContext,
   use: (servers: Servers) => Promise<T>,
 ): Promise<T> {
@@ -77,7 +77,7 @@ async function withServers<T>(
   }
 }
 
-async function topicEnds(client: KafkaClient, { mapping }: GraphContext): Promise<PartitionRange[]> {
+export async function topicEnds(client: KafkaClient, { mapping }: GraphContext): Promise<PartitionRange[]> {
   const topics = mapping.tables.map((table) => table.topic);
   const ends = await withAdmin(client, (admin) => endOffsets(admin, topics));
   return [...ends].flatMap(([topic, partitions]) => partitions.map((range) => ({ topic, ...range })));

@@ -144,6 +144,16 @@ export const CATALOGUE = {
   },
   STACK_FAILED: { disposition: 'fatal', remedy: 'Mend what the message names and start the stack again.' },
 
+  ALREADY_RUNNING: { disposition: 'fatal', remedy: 'Wait until it has ended, or end it.' },
+  REPORT_FAILED: {
+    disposition: 'fatal',
+    remedy: 'Mend what the file system says, then start again; nothing was repaired.',
+  },
+  REPAIR_REFUSED: {
+    disposition: 'fatal',
+    remedy: 'Look at the report: is this the right database? Then raise --max-repairs.',
+  },
+
   TIMED_OUT: { disposition: 'fatal', remedy: 'Look at eiq-platform graph status for what is behind.' },
 } as const satisfies Record<string, Entry>;
 

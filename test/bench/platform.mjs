@@ -1,7 +1,7 @@
 /** What is measured: a platform of its own on the stack, the replicator as separate processes, and their CPU time. */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { cpSync, existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { cpSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { performance } from 'node:perf_hooks';
 import { createInterface } from 'node:readline';
@@ -130,10 +130,14 @@ export async function expectNodes(bench, label, rows) {
 }
 
 function withChildren(pid) {
-  if (!existsSync(`/proc/${pid}/stat`)) return 0; // ended since it was listed: its parent has reaped it
-  const { used, reaped } = readStat(pid);
-  const ids = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean);
-  return ids.reduce((sum, id) => sum + withChildren(id), used + reaped);
+  try {
+    const { used, reaped } = readStat(pid);
+    const ids = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').split(' ').filter(Boolean);
+    return ids.reduce((sum, id) => sum + withChildren(id), used + reaped);
+  } catch (error) {
+    if (error.code !== 'ENOENT' && error.code !== 'ESRCH') throw error;
+    return 0; // ended since it was listed: its parent has reaped it
+  }
 }
 
 function readStat(pid) {

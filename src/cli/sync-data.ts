@@ -1,0 +1,164 @@
+/** `graph sync-data`: options to a run, events to stdout, progress to stderr, the outcome to the exit code. */
+import { randomUUID } from 'node:crypto';
+import { AppError } from '../core/errors.ts';
+import { type EntityFilter, type EntityTable, entityTable } from '../core/entity-table.ts';
+import { instantOf } from '../core/instants.ts';
+import { graphEntities } from '../neo4j/entities.ts';
+import { reportFile } from '../ops/report-file.ts';
+import { type Emit, type Outcome, reconcile } from '../pipelines/reconcile/reconcile.ts';
+import { waitForGraph } from '../pipelines/wait.ts';
+import { readProgress } from '../neo4j/progress.ts';
+import { sourceEntities } from '../postgres/entities.ts';
+import { lockRun } from '../postgres/run-lock.ts';
+import { estimateRows } from '../postgres/tables.ts';
+import { enabledGraphContext } from './graph-context.ts';
+import { SERVERS, topicEnds, withServers } from './graph-reports.ts';
+import { scanProgress } from './scan-progress.ts';
+
+export interface SyncDataOptions {
+  readonly checkResultsFile: string;
+  readonly batchSize: number;
+  readonly changedAfter?: string;
+  readonly timezone: string;
+  readonly dryRun: boolean;
+  readonly entityTypes?: string;
+  readonly maxWait: number;
+  readonly maxRepairs: number;
+  readonly failOnDrift: boolean;
+}
+
+const DRIFT_FOUND = 3;
+const INTERRUPTED = 130;
+const TERMINATED = 143;
+
+/** Everything that can be wrong with the options is found before anything is read. */
+export async function runSyncData(options: SyncDataOptions): Promise<void> {
+  if (options.failOnDrift && !options.dryRun)
+    throw new AppError('USAGE', '--fail-on-drift needs --dry-run: a repair run repairs the drift it finds.');
+  const changedAfterMs =
+    options.changedAfter === undefined ? null : instantOf(options.changedAfter, options.timezone);
+  const file = await reportFile(options.checkResultsFile);
+  const context = enabledGraphContext('sync-data', SERVERS);
+  const { mapping, log, databaseUrl } = context;
+  const entities = entityTable(mapping);
+  const filter: EntityFilter = {
+    changedAfterMicros: changedAfterMs === null ? null : BigInt(changedAfterMs) * 1000n,
+    types: typesOf(options.entityTypes, entities),
+  };
+  if (changedAfterMs !== null)
+    log.info(
+      { changedAfter: new Date(changedAfterMs).toISOString() },
+      'only what changed after this instant',
+    );
+
+  const stop = stopSignal();
+  const lock = await lockRun(databaseUrl, 'graph sync-data', mapping.source.slot);
+  try {
+    const outcome = await withServers(context, async ({ sql, client, graph }) => {
+      const source = sourceEntities(sql, entities, filter);
+      const nodes = graphEntities(graph, entities, filter);
+      const waiting = {
+        mapping,
+        sql,
+        topicEnds: () => topicEnds(client, context),
+        progress: () => readProgress(graph, mapping),
+      };
+      const caughtUp = (timeoutMs: number) => waitForGraph(waiting, timeoutMs, stop.signal);
+      const unnamed = await nodes.countUnnamed();
+      if (unnamed > 0)
+        log.warn({ nodes: unnamed }, 'nodes whose id is no text are left out: no row can have it');
+      const maxWaitMs = options.maxWait * 1000;
+      const progress = scanProgress(process.stderr, await estimateRows(sql, [entities.mapping]));
+      try {
+        return await reconcile(
+          {
+            check: {
+              source,
+              graph: nodes,
+              filtered: filter.types !== null || filter.changedAfterMicros !== null,
+              batchSize: options.batchSize,
+              caughtUp,
+              maxWaitMs,
+              onProgress: progress.at,
+            },
+            repair: {
+              mapping,
+              entities,
+              sql,
+              graph,
+              source,
+              nodes,
+              caughtUp,
+              maxWaitMs,
+              runId: randomUUID(),
+            },
+            dryRun: options.dryRun,
+            maxRepairs: options.maxRepairs,
+            resultsFile: options.checkResultsFile,
+            writeReport: (report) => file.write(report),
+            emit,
+          },
+          stop.signal,
+        );
+      } finally {
+        progress.end();
+      }
+    });
+    conclude(outcome, options);
+  } catch (error) {
+    if (!stop.signal.aborted) throw error;
+    process.exitCode = stop.signal.reason === 'SIGTERM' ? TERMINATED : INTERRUPTED;
+  } finally {
+    stop.end();
+    await lock.release();
+  }
+}
+
+function conclude({ findings, left }: Outcome, { dryRun, failOnDrift }: SyncDataOptions): void {
+  const { drift, unconfirmed } = findings;
+  if (unconfirmed.length > 0)
+    process.stderr.write(
+      `${unconfirmed.length} entities changed all the time or could not be confirmed; they are listed apart and not repaired.\n`,
+    );
+  if (left.length > 0) {
+    const some = left.slice(0, 10).join(', ');
+    process.stderr.write(
+      `${left.length} entities still differ (${some}${left.length > 10 ? ', …' : ''}); their requests are durable and will be served. Run it again later.\n`,
+    );
+  }
+  if (failOnDrift && drift.size > 0) process.exitCode = DRIFT_FOUND;
+  else if (!dryRun && (left.length > 0 || unconfirmed.length > 0)) process.exitCode = 1;
+}
+
+function typesOf(list: string | undefined, { types }: EntityTable): readonly string[] | null {
+  if (list === undefined) return null;
+  const named = list.split(',').map((type) => type.trim());
+  const unknown = named.filter((type) => !types.includes(type));
+  if (unknown.length === 0) return [...new Set(named)];
+  throw new AppError(
+    'USAGE',
+    `--entity-types: ${unknown.map((type) => JSON.stringify(type)).join(', ')} not known; the types are ${types.join(', ')}.`,
+  );
+}
+
+/** One line of the specification: keys in alphabetical order, the time in microseconds. */
+const emit: Emit = (logger, event, fields = {}) => {
+  const micros = Math.round((performance.timeOrigin + performance.now()) * 1000);
+  const seconds = new Date(Math.floor(micros / 1000)).toISOString().slice(0, -4);
+  const timestamp = `${seconds}${String(micros % 1_000_000).padStart(6, '0')}Z`;
+  const line = { ...fields, event, level: 'info', logger: `eiq.platform.scripts.${logger}`, timestamp };
+  const sorted = Object.entries(line).sort(([a], [b]) => (a < b ? -1 : 1));
+  process.stdout.write(`${JSON.stringify(Object.fromEntries(sorted))}\n`);
+};
+
+function stopSignal(): { readonly signal: AbortSignal; readonly end: () => void } {
+  const controller = new AbortController();
+  const stop = (name: NodeJS.Signals) => {
+    controller.abort(name);
+  };
+  process.on('SIGTERM', stop).on('SIGINT', stop);
+  return {
+    signal: controller.signal,
+    end: () => process.off('SIGTERM', stop).off('SIGINT', stop),
+  };
+}

@@ -1,0 +1,77 @@
+/**
+ * What the comparison of the two sides can find of an entity, by its id and `last_updated_at` alone (sync-data). PostgreSQL
+ * is right; equal timestamps are ok.
+ */
+export type Verdict = 'ok' | 'missing' | 'not_deleted' | 'outdated' | 'strange';
+export type Drift = Exclude<Verdict, 'ok'>;
+
+/** One side's entity. `micros` null: the graph has no integer there. */
+export interface Stamp {
+  readonly id: string;
+  /** `last_updated_at` as microseconds since the Unix epoch. */
+  readonly micros: bigint | null;
+}
+
+export interface Pair {
+  readonly id: string;
+  readonly source: Stamp | null;
+  readonly graph: Stamp | null;
+}
+
+/** Null: on neither side. */
+export function verdictOf(source: Stamp | null, graph: Stamp | null): Verdict | null {
+  if (source === null) return graph === null ? null : 'not_deleted';
+  if (graph === null) return 'missing';
+  if (graph.micros === null || source.micros === null) return 'outdated';
+  if (graph.micros === source.micros) return 'ok';
+  return graph.micros < source.micros ? 'outdated' : 'strange';
+}
+
+/** The order of keys on both servers: UTF-8 bytes, PostgreSQL's `collate "C"`. JavaScript's `<` is another one. */
+export function compareIds(a: string, b: string): number {
+  if (a === b) return 0;
+  return Buffer.compare(Buffer.from(a), Buffer.from(b));
+}
+
+/** Both sides in the order of `compareIds`, each id once; the answer has every id of either side, in that order. */
+export async function* mergeJoin(
+  source: AsyncIterable<readonly Stamp[]>,
+  graph: AsyncIterable<readonly Stamp[]>,
+): AsyncGenerator<Pair> {
+  const [left, right] = [cursor(source), cursor(graph)];
+  try {
+    let [a, b] = await Promise.all([left.next(), right.next()]);
+    while (a !== null || b !== null) {
+      const order = a === null ? 1 : b === null ? -1 : compareIds(a.id, b.id);
+      const id = (order <= 0 ? a : b)?.id ?? '';
+      yield { id, source: order <= 0 ? a : null, graph: order >= 0 ? b : null };
+      if (order <= 0) a = left.ready() ?? (await left.next());
+      if (order >= 0) b = right.ready() ?? (await right.next());
+    }
+  } finally {
+    await Promise.all([left.end(), right.end()]);
+  }
+}
+
+function cursor(pages: AsyncIterable<readonly Stamp[]>) {
+  const iterator = pages[Symbol.asyncIterator]();
+  let page: readonly Stamp[] = [];
+  let taken = 0;
+  return {
+    /** The next one of the page at hand, without waiting. */
+    ready: (): Stamp | undefined => page[taken++],
+    async next(): Promise<Stamp | null> {
+      for (;;) {
+        const result = await iterator.next();
+        if (result.done === true) return null;
+        page = result.value;
+        taken = 0;
+        const first = page[taken++];
+        if (first !== undefined) return first;
+      }
+    },
+    async end(): Promise<void> {
+      await iterator.return?.();
+    },
+  };
+}

@@ -1,0 +1,83 @@
+/** The graph's side of sync-data: ids and timestamps of nodes that stand for rows, in pages by key. Stubs are none. */
+import type { Stamp } from '../core/drift.ts';
+import type { EntityFilter, EntityTable } from '../core/entity-table.ts';
+import type { NodeTarget } from '../core/mapping.ts';
+import type { Graph, GraphRow } from './client.ts';
+import { quote } from './cypher.ts';
+
+export interface PositionedStamp extends Stamp {
+  /** Of the last change applied; empty for a node that the projector did not write. */
+  readonly position: string;
+}
+
+export interface GraphEntities {
+  /** Those after the id, in the order of `compareIds`. */
+  readonly page: (after: string | null, limit: number) => Promise<readonly Stamp[]>;
+  readonly byIds: (ids: readonly string[]) => Promise<readonly PositionedStamp[]>;
+  /** Nodes whose id is no text, which no page has and no repair can name. */
+  readonly countUnnamed: () => Promise<number>;
+}
+
+export function graphEntities(graph: Graph, table: EntityTable, filter: EntityFilter): GraphEntities {
+  const label = quote(table.target.label);
+  const id = `n.${quote(table.target.keyProperty)}`;
+  const updatedAt = `n.${quote(table.updatedAt.property)}`;
+  const { changedAfterMicros, types } = filter;
+  const limits = [
+    ...(changedAfterMicros === null ? [] : [`AND ${updatedAt} > $changedAfterMicros`]),
+    ...(types === null ? [] : [`AND n.${quote(table.type.property)} IN $types`]),
+  ].join(' ');
+  const page = (after: string) => `MATCH (n:${label}) WHERE ${id} ${after} AND NOT n:Stub ${limits}
+    WITH n ORDER BY ${id} LIMIT $limit
+    RETURN collect(${id}) AS ids, collect([${updatedAt}]) AS stamps`;
+  const [first, following] = [page(`>= ''`), page('> $after')];
+
+  return {
+    async page(after, limit) {
+      const parameters = { after, limit: BigInt(limit), changedAfterMicros, types };
+      const [row] = await graph.run(after === null ? first : following, parameters);
+      const stamps = row?.['stamps'] as unknown[][];
+      return (row?.['ids'] as string[]).map((id, i) => ({ id, micros: integerOf(stamps[i]?.[0]) }));
+    },
+    async byIds(ids) {
+      const rows = await graph.run(
+        `UNWIND $ids AS id MATCH (n:${label} {${quote(table.target.keyProperty)}: id}) WHERE NOT n:Stub
+         RETURN id, ${updatedAt} AS stamp, coalesce(n._position, '') AS position`,
+        { ids },
+      );
+      return rows.map((row: GraphRow) => ({
+        id: row['id'] as string,
+        micros: integerOf(row['stamp']),
+        position: row['position'] as string,
+      }));
+    },
+    async countUnnamed() {
+      const [row] = await graph.run(
+        `MATCH (n:${label}) WHERE NOT n:Stub AND NOT coalesce(${id} IS :: STRING NOT NULL, false) RETURN count(*) AS count`,
+        {},
+        { timeoutMs: Infinity },
+      );
+      return Number(row?.['count'] ?? 0);
+    },
+  };
+}
+
+function integerOf(value: unknown): bigint | null {
+  return typeof value === 'bigint' ? value : null;
+}
+
+/** Values of the key property of the relationships, of these types, that the nodes have. */
+export async function relationshipKeys(
+  graph: Graph,
+  { label, keyProperty: nodeKey }: Pick<NodeTarget, 'label' | 'keyProperty'>,
+  types: readonly string[],
+  keyProperty: string,
+  ids: readonly string[],
+): Promise<readonly unknown[]> {
+  const rows = await graph.run(
+    `UNWIND $ids AS id MATCH (n:${quote(label)} {${quote(nodeKey)}: id})-[r:${types.map(quote).join('|')}]-()
+     RETURN DISTINCT r.${quote(keyProperty)} AS key`,
+    { ids },
+  );
+  return rows.map((row) => row['key']);
+}

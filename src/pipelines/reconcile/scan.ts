@@ -1,0 +1,80 @@
+/**
+ * The comparison of sync-data (design §6.1): every candidate of either side, in the order of keys.
+ *
+ *   all:       pages of PostgreSQL ─┐
+ *                                   ├─▶ merge join ─▶ pairs
+ *              pages of the graph ──┘
+ *   filtered:  candidate ids of either side ─▶ merge join ─▶ the whole of both sides, by id ─▶ pairs
+ *
+ * The filter chooses candidates on either side, but what is compared is the whole: else an entity that is outdated in
+ * the graph, and so not recent there, would seem to be missing.
+ */
+import { mergeJoin, type Pair, type Stamp } from '../../core/drift.ts';
+import type { GraphEntities } from '../../neo4j/entities.ts';
+import type { SourceEntities } from '../../postgres/entities.ts';
+
+export interface ScanSources {
+  readonly source: Pick<SourceEntities, 'page' | 'byIds'>;
+  readonly graph: Pick<GraphEntities, 'page' | 'byIds'>;
+  readonly filtered: boolean;
+  readonly batchSize: number;
+}
+
+export async function* scan(sources: ScanSources, signal: AbortSignal): AsyncGenerator<readonly Pair[]> {
+  const { source, graph, filtered, batchSize } = sources;
+  const joined = mergeJoin(
+    pages((after) => source.page(after, batchSize, signal), batchSize),
+    pages((after) => graph.page(after, batchSize), batchSize),
+  );
+  for await (const batch of batchesOf(joined, batchSize)) {
+    signal.throwIfAborted();
+    if (!filtered) yield batch;
+    else {
+      const ids = batch.map(({ id }) => id);
+      yield pairsOf(ids, await source.byIds(ids, signal), await graph.byIds(ids));
+    }
+  }
+}
+
+/** In the order of `ids`. */
+export function pairsOf<S extends Stamp, G extends Stamp>(
+  ids: readonly string[],
+  source: readonly S[],
+  graph: readonly G[],
+): { readonly id: string; readonly source: S | null; readonly graph: G | null }[] {
+  const [bySource, byGraph] = [source, graph].map(
+    (side) => new Map(side.map((stamp) => [stamp.id, stamp])),
+  ) as [Map<string, S>, Map<string, G>];
+  return ids.map((id) => ({ id, source: bySource.get(id) ?? null, graph: byGraph.get(id) ?? null }));
+}
+
+/** The next page is read while one is worked on. */
+async function* pages(
+  read: (after: string | null) => Promise<readonly Stamp[]>,
+  size: number,
+): AsyncGenerator<readonly Stamp[]> {
+  let following: Promise<readonly Stamp[]> | null = read(null);
+  try {
+    while (following !== null) {
+      const page: readonly Stamp[] = await following;
+      const last = page.at(-1);
+      following = page.length < size || last === undefined ? null : read(last.id);
+      // Whoever stops early does not wait for it.
+      following?.catch(() => undefined);
+      yield page;
+    }
+  } finally {
+    await following?.catch(() => undefined);
+  }
+}
+
+async function* batchesOf(pairs: AsyncIterable<Pair>, size: number): AsyncGenerator<readonly Pair[]> {
+  let batch: Pair[] = [];
+  for await (const pair of pairs) {
+    batch.push(pair);
+    if (batch.length < size) continue;
+    yield batch;
+    batch = [];
+  }
+  if (batch.length > 0) yield batch;
+}

@@ -1,0 +1,111 @@
+/** PostgreSQL's side of sync-data: ids and timestamps of entities, in pages by key, each page a statement of its own. */
+import type { Stamp } from '../core/drift.ts';
+import type { EntityFilter, EntityTable } from '../core/entity-table.ts';
+import type { TableMapping } from '../core/mapping.ts';
+import { timestampMicros } from '../core/values.ts';
+import type { Sql } from './client.ts';
+import { quoteIdentifier, quoteTable } from './sql.ts';
+
+/** A row as one statement saw it: another version of it has another `version`. */
+export interface VersionedStamp extends Stamp {
+  readonly version: string;
+}
+
+/** Transactions below `xmin` were over when it was taken, those from `xmax` on had not begun. */
+export interface Snapshot {
+  readonly xmin: bigint;
+  readonly xmax: bigint;
+}
+
+export interface SourceEntities {
+  /** Those after the id, in the order of `compareIds`. */
+  readonly page: (after: string | null, limit: number, signal: AbortSignal) => Promise<readonly Stamp[]>;
+  readonly byIds: (ids: readonly string[], signal: AbortSignal) => Promise<readonly VersionedStamp[]>;
+  readonly snapshot: (signal: AbortSignal) => Promise<Snapshot>;
+}
+
+interface Row {
+  readonly id: string;
+  readonly updated_at: string;
+  readonly version: string;
+}
+
+const UUID = /^[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}$/;
+
+export function sourceEntities(sql: Sql, table: EntityTable, filter: EntityFilter): SourceEntities {
+  const name = quoteTable(table.mapping);
+  const column = quoteIdentifier(table.key.column);
+  const { kind } = table.key;
+  // A uuid's order is that of its text; text needs the collation whose order is that of bytes.
+  const ordered = kind === 'uuid' ? column : `${column} collate "C"`;
+  const updatedAt = quoteIdentifier(table.updatedAt.column);
+  const chosen = `select ${column}::text as id, ${updatedAt}::text as updated_at`;
+  const limits: string[] = [];
+  const values: unknown[] = [];
+  if (filter.changedAfterMicros !== null) {
+    values.push(filter.changedAfterMicros.toString());
+    limits.push(
+      `and ${updatedAt} > 'epoch'::timestamptz + $${values.length + 2}::int8 * interval '1 microsecond'`,
+    );
+  }
+  if (filter.types !== null) {
+    values.push(filter.types);
+    limits.push(`and ${quoteIdentifier(table.type.column)} = any($${values.length + 2}::text[])`);
+  }
+
+  return {
+    async page(after, limit, signal) {
+      const rows = await sql.query<Row>(
+        `${chosen} from ${name}
+         where ($1::${kind} is null or ${ordered} > $1::${kind}) ${limits.join(' ')}
+         order by ${ordered} limit $2`,
+        [after, limit, ...values],
+        signal,
+      );
+      return rows.map(stampOf);
+    },
+    async byIds(ids, signal) {
+      const possible = kind === 'uuid' ? ids.filter((id) => UUID.test(id)) : ids;
+      const rows = await sql.query<Row>(
+        `${chosen}, xmin::text || ctid::text as version from ${name} where ${column} = any($1::${kind}[])`,
+        [possible],
+        signal,
+      );
+      return rows.map((row) => ({ ...stampOf(row), version: row.version }));
+    },
+    async snapshot(signal) {
+      const [row] = await sql.query<{ xmin: string; xmax: string }>(
+        `select pg_snapshot_xmin(s)::text as xmin, pg_snapshot_xmax(s)::text as xmax from pg_current_snapshot() s`,
+        [],
+        signal,
+      );
+      return { xmin: BigInt(row?.xmin ?? 0), xmax: BigInt(row?.xmax ?? 0) };
+    },
+  };
+}
+
+function stampOf({ id, updated_at }: Row): Stamp {
+  return { id, micros: timestampMicros(updated_at) };
+}
+
+/** Keys, as text, of the table's rows of which one of `columns` is one of `ids`. */
+export async function keysByColumns(
+  sql: Sql,
+  table: TableMapping,
+  by: {
+    readonly columns: readonly string[];
+    readonly kind: 'uuid' | 'text';
+    readonly ids: readonly string[];
+  },
+  signal: AbortSignal,
+): Promise<readonly (readonly string[])[]> {
+  const ids = by.kind === 'uuid' ? by.ids.filter((id) => UUID.test(id)) : by.ids;
+  const key = table.key.map(({ name }) => `${quoteIdentifier(name)}::text`).join(', ');
+  const conditions = by.columns.map((column) => `${quoteIdentifier(column)} = any($1::${by.kind}[])`);
+  const rows = await sql.query<{ key: string[] }>(
+    `select to_jsonb(array[${key}])::text as key from ${quoteTable(table)} where ${conditions.join(' or ')}`,
+    [ids],
+    signal,
+  );
+  return rows.map((row) => JSON.parse(String(row.key)) as string[]);
+}

@@ -1,0 +1,39 @@
+/** One run at a time, whoever starts it and wherever: an advisory lock that ends with the connection that holds it. */
+import { hostname } from 'node:os';
+import pg from 'pg';
+import { AppError } from '../core/errors.ts';
+import { addressOf, clientConfig } from './client.ts';
+import { postgresFailure } from './failures.ts';
+
+export interface RunLock {
+  readonly release: () => Promise<void>;
+}
+
+const TRY = 'select pg_try_advisory_lock(hashtext($1), hashtext($2)) as locked';
+const HOLDER = `select a.application_name as name, a.backend_start::text as since
+  from pg_locks l join pg_stat_activity a using (pid)
+  where l.locktype = 'advisory' and l.granted and l.database = (select oid from pg_database where datname = current_database())
+    and l.classid = hashtext($1)::bigint & 4294967295 and l.objid = hashtext($2)::bigint & 4294967295`;
+
+/** `what` runs once for each `of`. Throws ALREADY_RUNNING, naming who runs it. */
+export async function lockRun(connectionString: string, what: string, of: string): Promise<RunLock> {
+  const client = new pg.Client({
+    ...clientConfig(connectionString),
+    application_name: `${what} of process ${process.pid} on ${hostname()}`.slice(0, 63),
+  });
+  client.on('error', () => undefined);
+  try {
+    await client.connect();
+    const { rows } = await client.query<{ locked: boolean }>(TRY, [what, of]);
+    if (rows[0]?.locked === true) return { release: () => client.end() };
+    const holder = await client.query<{ name: string; since: string }>(HOLDER, [what, of]);
+    const [by] = holder.rows;
+    throw new AppError(
+      'ALREADY_RUNNING',
+      `Another run is at work: ${by?.name ?? 'it has just ended'}${by === undefined ? '' : `, connected since ${by.since}`}.`,
+    );
+  } catch (error) {
+    await client.end().catch(() => undefined);
+    throw error instanceof AppError ? error : postgresFailure(error, addressOf(connectionString));
+  }
+}

@@ -1,0 +1,77 @@
+/** `graph sync-data` beside live traffic: what is on its way is no drift. */
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { createPlatform, type Platform, underLoad } from '../support/platform.ts';
+import { soak } from '../support/soak.ts';
+
+const RUNS = soak ? 40 : 3;
+const CHANGES_PER_SECOND = soak ? 500 : 200;
+const BUSY = '00000000-0000-4000-8000-000000000001';
+
+let platform: Platform;
+let folder: string;
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'reports-'));
+  platform = await createPlatform('live');
+  await platform.start(['replicate']).logged(/streaming/);
+  await platform.sql.query(
+    `insert into entity (id, type, data, created_at, last_updated_at) values ($1, 'ttp', '{}', now(), now())`,
+    [BUSY],
+  );
+  await platform.expectEqual();
+});
+afterAll(async () => {
+  await platform.dispose();
+  rmSync(folder, { recursive: true });
+});
+
+it('dry runs report no drift, nothing unconfirmed, however much and how often rows change', async () => {
+  const reports: Record<string, unknown>[] = [];
+  const stop = new AbortController();
+  await underLoad(
+    platform,
+    async () => {
+      const busy = touchOften(stop.signal);
+      try {
+        for (let run = 0; run < RUNS; run++) {
+          const file = join(folder, `${run}.json`);
+          const args = ['sync-data', '--check-results-file', file, '--dry-run', '--batch-size', '100'];
+          const { code, stderr } = await platform.run(args, { LOG_LEVEL: 'warn' });
+          expect(code, stderr).toBe(0);
+          reports.push(JSON.parse(readFileSync(file, 'utf8')) as Record<string, unknown>);
+        }
+      } finally {
+        stop.abort();
+        await busy;
+      }
+    },
+    CHANGES_PER_SECOND,
+  );
+  for (const report of reports) {
+    const { n_ok: ok, ...rest } = report;
+    expect(ok).toBeGreaterThan(0);
+    expect(rest).toEqual({
+      entity_ids_to_delete: [],
+      entity_ids_to_reindex: [],
+      n_missing: 0,
+      n_not_deleted: 0,
+      n_outdated: 0,
+      n_strange: 0,
+    });
+  }
+  await platform.expectEqual();
+});
+
+async function touchOften(signal: AbortSignal): Promise<void> {
+  while (!signal.aborted) {
+    await platform.sql.query(
+      `insert into entity (id, type, data, created_at, last_updated_at) values ($1, 'ttp', '{}', now(), now())
+       on conflict (id) do update set last_updated_at = now()`,
+      [BUSY],
+    );
+    await delay(100);
+  }
+}

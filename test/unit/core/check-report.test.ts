@@ -1,0 +1,139 @@
+import { describe, expect, it } from 'vitest';
+import { type Drift, mergeJoin, type Pair, type Stamp, verdictOf } from '../../../src/core/drift.ts';
+import { formatJson, formatText, formatTook, reportOf } from '../../../src/core/check-report.ts';
+import { instantOf } from '../../../src/core/instants.ts';
+
+describe('took', () => {
+  it.each([
+    [0, '0m'],
+    [4.327e-6, '4.327e-06m'],
+    [0.00012345, '0.0001234m'],
+    [0.0000999999, '0.0001m'],
+    [0.5, '0.5m'],
+    [12, '12m'],
+    [999.96, '1000m'],
+    [9999.6, '1e+04m'],
+    [1_234_999, '1.235e+06m'],
+    [1e-10, '1e-10m'],
+  ])('%f minutes is %s, as C writes it', (minutes, text) => {
+    expect(formatTook(minutes)).toBe(text);
+  });
+});
+
+describe('the report', () => {
+  const drift = new Map<string, Drift>([
+    ['c', 'strange'],
+    ['b', 'not_deleted'],
+    ['a', 'outdated'],
+    ['d', 'missing'],
+  ]);
+
+  it('has the seven fields of the specification, in its order, ids sorted', () => {
+    expect(formatJson(reportOf({ ok: 2287, drift, unconfirmed: [] }))).toBe(`{
+  "entity_ids_to_delete": [
+    "b"
+  ],
+  "entity_ids_to_reindex": [
+    "a",
+    "c",
+    "d"
+  ],
+  "n_missing": 1,
+  "n_not_deleted": 1,
+  "n_ok": 2287,
+  "n_outdated": 1,
+  "n_strange": 1
+}
+`);
+  });
+
+  it('names what is unconfirmed only if there is something; as text it has a line per id', () => {
+    expect(formatText(reportOf({ ok: 1, drift, unconfirmed: ['z', 'y'] }))).toBe(`entity_ids_to_delete: 1
+  b
+entity_ids_to_reindex: 3
+  a
+  c
+  d
+entity_ids_unconfirmed: 2
+  y
+  z
+n_missing: 1
+n_not_deleted: 1
+n_ok: 1
+n_outdated: 1
+n_strange: 1
+n_unconfirmed: 2
+`);
+  });
+});
+
+describe('a verdict', () => {
+  const at = (micros: bigint | null): Stamp => ({ id: 'x', micros });
+  it.each<[string, Stamp | null, Stamp | null, string | null]>([
+    ['equal timestamps', at(1n), at(1n), 'ok'],
+    ['an older graph', at(2n), at(1n), 'outdated'],
+    ['a newer graph', at(1n), at(2n), 'strange'],
+    ['a graph without an integer', at(1n), at(null), 'outdated'],
+    ['PostgreSQL alone', at(1n), null, 'missing'],
+    ['the graph alone', null, at(1n), 'not_deleted'],
+    ['the graph alone, without an integer', null, at(null), 'not_deleted'],
+    ['neither side', null, null, null],
+  ])('on %s', (_, source, graph, verdict) => {
+    expect(verdictOf(source, graph)).toBe(verdict);
+  });
+});
+
+describe('the merge join', () => {
+  async function* pages(...ids: readonly string[][]) {
+    for (const page of ids) yield await Promise.resolve(page.map((id) => ({ id, micros: 0n })));
+  }
+  async function joined(left: readonly string[][], right: readonly string[][]): Promise<string[]> {
+    const pairs: Pair[] = [];
+    for await (const pair of mergeJoin(pages(...left), pages(...right))) pairs.push(pair);
+    return pairs.map(({ id, source, graph }) => `${source ? '<' : ''}${id}${graph ? '>' : ''}`);
+  }
+
+  it('pairs what both sides have, across pages of any size', async () => {
+    expect(await joined([['a', 'b'], [], ['d']], [['b'], ['c', 'd', 'e']])).toEqual([
+      '<a',
+      '<b>',
+      'c>',
+      '<d>',
+      'e>',
+    ]);
+    expect(await joined([], [['a']])).toEqual(['a>']);
+    expect(await joined([['a']], [[]])).toEqual(['<a']);
+    expect(await joined([], [])).toEqual([]);
+  });
+
+  it('orders by UTF-8 bytes, which UTF-16 does not', async () => {
+    const [tilde, fox] = ['\uff5e', '\ud83e\udd8a'];
+    expect(tilde < fox).toBe(false);
+    expect(await joined([[tilde, fox]], [[fox]])).toEqual([`<${tilde}`, `<${fox}>`]);
+  });
+});
+
+describe('an instant', () => {
+  it.each([
+    ['2024-02-29', 'UTC', '2024-02-29T00:00:00.000Z'],
+    ['2024-07-01 12:30', 'Europe/Amsterdam', '2024-07-01T10:30:00.000Z'],
+    ['2024-01-01 00:00:01', 'America/New_York', '2024-01-01T05:00:01.000Z'],
+    ['2024-10-27 02:30', 'Europe/Amsterdam', '2024-10-27T00:30:00.000Z'],
+    ['0001-01-01', 'UTC', '0001-01-01T00:00:00.000Z'],
+  ])('%s in %s is %s', (text, zone, iso) => {
+    expect(new Date(instantOf(text, zone)).toISOString()).toBe(iso);
+  });
+
+  it.each([
+    ['2024-02-30', 'UTC', /There is no 2024-02-30/],
+    ['2024-13-01', 'UTC', /There is no/],
+    ['2024-01-01 24:00', 'UTC', /There is no/],
+    ['2024-01-01T00:00', 'UTC', /is no date/],
+    ['01-02-2024', 'UTC', /is no date/],
+    ['', 'UTC', /is no date/],
+    ['2024-03-31 02:30', 'Europe/Amsterdam', /clocks skip/],
+    ['2024-01-01', 'Mars/Olympus', /no time zone/],
+  ])('%j in %s is refused', (text, zone, message) => {
+    expect(() => instantOf(text, zone)).toThrow(message);
+  });
+});
