@@ -29,17 +29,11 @@ export interface RecordEncoder {
 interface Table {
   readonly mapping: TableMapping;
   readonly rows: RowEncoder;
+  /** Old rows carry the key: the replica identity holds it. */
+  readonly identified: boolean;
 }
 
-/**
- * `checkRelation` is asked once for each version of a mapped table that the stream shows; it throws if the mapping
- * no longer fits.
- */
-export function recordEncoder(
-  mapping: Mapping,
-  origin: Origin,
-  checkRelation: (relation: Relation, table: TableMapping) => void,
-): RecordEncoder {
+export function recordEncoder(mapping: Mapping, origin: Origin): RecordEncoder {
   const byName = new Map(mapping.tables.map((table) => [table.table, table]));
   const versions = new WeakMap<Relation, Table | 'unmapped'>();
   let transaction: TransactionInfo | null = null;
@@ -49,9 +43,7 @@ export function recordEncoder(
     const known = versions.get(relation);
     if (known !== undefined) return known;
     const table = byName.get(tableName(relation));
-    if (table !== undefined) checkRelation(relation, table);
-    const keys = table?.key.map((k) => k.name) ?? [];
-    const version = table === undefined ? 'unmapped' : { mapping: table, rows: rowEncoder(relation, keys) };
+    const version = table === undefined ? 'unmapped' : versionOf(relation, table);
     versions.set(relation, version);
     return version;
   }
@@ -82,6 +74,7 @@ export function recordEncoder(
     const { topic } = table.mapping;
     const { before, after, position, op } = change;
     const source = sourceOf(change)(change.relation.schema, change.relation.name, position, change.ownLsn);
+    if (op !== 'c' && !table.identified) throw keyNotSent(table.mapping);
     const created = (kind: 'c' | 'u', key: string, old: string | null, now: string): DataRecord => {
       return { topic, key, value: envelope(kind, old, now, source, nowMs), position };
     };
@@ -106,4 +99,20 @@ export function recordEncoder(
       return row(change, nowMs);
     },
   };
+}
+
+function versionOf(relation: Relation, mapping: TableMapping): Table {
+  const keys = mapping.key.map(({ name }) => name);
+  const identity = new Set(relation.columns.filter((c) => c.identity).map((c) => c.name));
+  const identified = relation.replicaIdentity === 'f' || keys.every((name) => identity.has(name));
+  return { mapping, rows: rowEncoder(relation, keys), identified };
+}
+
+function keyNotSent({ table, key }: TableMapping): AppError {
+  const columns = key.map(({ name }) => name).join(', ');
+  return new AppError(
+    'POSTGRES_REPLICA_IDENTITY',
+    `A change of ${table} came without the old values of its key (${columns}): its replica identity lacks them.`,
+    { context: { table } },
+  );
 }

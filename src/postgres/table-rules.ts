@@ -136,35 +136,7 @@ export function tableProblems(facts: TableFacts, spec: TableSpec, publication: P
     }
   }
 
-  const key = spec.key.map(({ name }) => name);
-  const keyList = key.join(', ');
-  const unique = found.uniqueKeys.some(
-    (index) => index.length === key.length && key.every((c) => index.includes(c)),
-  );
-  const nullable = key.filter((name) => columns.get(name)?.notNull === false);
-  if (!unique && key.every((name) => columns.has(name))) {
-    const index = `create unique index on ${quoted} (${key.map(quoteIdentifier).join(', ')});`;
-    problem('POSTGRES_SCHEMA', `The key (${keyList}) of ${table} has no unique index: ${index}`);
-  }
-  for (const name of nullable) {
-    const notNull = `alter table ${quoted} alter column ${quoteIdentifier(name)} set not null;`;
-    problem('POSTGRES_SCHEMA', `Key column ${name} of ${table} may be null: ${notNull}`);
-  }
-
-  if (found.replicaIdentity !== 'f') {
-    const large = [...spec.columns.keys()].filter((name) => columns.get(name)?.toastable === true);
-    const unknown = key.filter((name) => !found.identityColumns.includes(name));
-    const full = `alter table ${quoted} replica identity full;`;
-    if (large.length > 0) {
-      const why = `Large values of ${large.join(', ')} in ${table} are not sent with every update`;
-      problem('POSTGRES_REPLICA_IDENTITY', `${why}: ${full}`);
-    } else if (unknown.length > 0) {
-      problem(
-        'POSTGRES_REPLICA_IDENTITY',
-        `Deletes from ${table} do not carry its key (${keyList}): ${full}`,
-      );
-    }
-  }
+  problems.push(...keyProblems(facts, spec));
 
   if (publication.found === null) return problems;
   const name = quoteIdentifier(publication.name);
@@ -200,18 +172,78 @@ export function tableProblems(facts: TableFacts, spec: TableSpec, publication: P
   return problems;
 }
 
-/** After a DDL in the stream. Throws AppError POSTGRES_SCHEMA naming the table and the column. */
-export function checkRelation(relation: Relation, spec: TableSpec): void {
+/** What a Relation message does not say: is each row still one node, and do changes of it name that node? */
+export function keyProblems(facts: TableFacts, spec: TableSpec): Problem[] {
+  const { found } = facts;
+  if (found === null) return [];
   const table = tableName(spec);
+  const quoted = quoteTable(spec);
+  const columns = new Map(found.columns.map((column) => [column.name, column]));
+  const problems: Problem[] = [];
+  const problem = (code: ErrorCode, message: string) => problems.push({ table, code, message });
+
+  const key = spec.key.map(({ name }) => name);
+  const keyList = key.join(', ');
+  const unique = found.uniqueKeys.some(
+    (index) => index.length === key.length && key.every((c) => index.includes(c)),
+  );
+  const nullable = key.filter((name) => columns.get(name)?.notNull === false);
+  if (!unique && key.every((name) => columns.has(name))) {
+    const index = `create unique index on ${quoted} (${key.map(quoteIdentifier).join(', ')});`;
+    problem('POSTGRES_SCHEMA', `The key (${keyList}) of ${table} has no unique index: ${index}`);
+  }
+  for (const name of nullable) {
+    const notNull = `alter table ${quoted} alter column ${quoteIdentifier(name)} set not null;`;
+    problem('POSTGRES_SCHEMA', `Key column ${name} of ${table} may be null: ${notNull}`);
+  }
+
+  if (found.replicaIdentity !== 'f') {
+    const large = [...spec.columns.keys()].filter((name) => columns.get(name)?.toastable === true);
+    const unknown = key.filter((name) => !found.identityColumns.includes(name));
+    const full = `alter table ${quoted} replica identity full;`;
+    if (large.length > 0) {
+      const why = `Large values of ${large.join(', ')} in ${table} are not sent with every update`;
+      problem('POSTGRES_REPLICA_IDENTITY', `${why}: ${full}`);
+    } else if (unknown.length > 0) {
+      problem(
+        'POSTGRES_REPLICA_IDENTITY',
+        `Deletes from ${table} do not carry its key (${keyList}): ${full}`,
+      );
+    }
+  }
+  return problems;
+}
+
+/** Types whose values change into one another without a change of their text. */
+const SAME_TEXT: readonly (readonly number[])[] = [
+  [25, 1043],
+  [20, 21, 23],
+];
+
+/**
+ * After a DDL in the stream; `before`: how the stream showed the table last. Throws AppError POSTGRES_SCHEMA naming the
+ * table and the column.
+ */
+export function checkRelation(relation: Relation, spec: TableSpec, before?: Relation): void {
+  const table = tableName(spec);
+  const problem = (column: string, what: string) =>
+    new AppError('POSTGRES_SCHEMA', `Column ${column} of ${table} ${what}.`, { context: { table, column } });
   for (const [name, kind] of spec.columns) {
     const column = relation.columns.find((c) => c.name === name);
-    if (column !== undefined && fits(kind, column.typeOid)) continue;
-    const what =
-      column === undefined
-        ? 'is gone (dropped or renamed)'
-        : `has another type now (oid ${column.typeOid}); its mapping needs ${WANTED[kind]}`;
-    throw new AppError('POSTGRES_SCHEMA', `Column ${name} of ${table} ${what}.`, {
-      context: { table, column: name },
-    });
+    if (column === undefined) throw problem(name, 'is gone (dropped or renamed)');
+    if (fits(kind, column.typeOid)) continue;
+    throw problem(name, `has another type now (oid ${column.typeOid}); its mapping needs ${WANTED[kind]}`);
   }
+  const mapped = ({ columns }: Relation) => columns.filter(({ name }) => spec.columns.has(name));
+  const now = mapped(relation);
+  for (const [index, { name, typeOid }] of (before === undefined ? [] : mapped(before)).entries()) {
+    const column = now[index];
+    // PostgreSQL never reorders columns: one in another place was made anew, or took another's name.
+    const same = column?.name === name && sameText(column.typeOid, typeOid);
+    if (!same) throw problem(name, 'was replaced or retyped: the rows it had changed without the stream');
+  }
+}
+
+function sameText(one: number, other: number): boolean {
+  return one === other || SAME_TEXT.some((oids) => oids.includes(one) && oids.includes(other));
 }

@@ -6,6 +6,7 @@ import {
   type PublicationFacts,
   type TableFacts,
   type TableSpec,
+  keyProblems,
   publicationProblems,
   tableProblems,
 } from './table-rules.ts';
@@ -27,6 +28,12 @@ export async function checkTables(
       return found === undefined ? [] : tableProblems(found, spec, publication);
     }),
   ];
+}
+
+/** Key and replica identity as they are now, after a DDL in the stream. */
+export async function checkKey(sql: Sql, spec: TableSpec): Promise<readonly Problem[]> {
+  const facts = await readTables(sql, [spec], '');
+  return facts.flatMap((found) => keyProblems(found, spec));
 }
 
 /** About how many rows there are in all: as the last analyze saw them, small tables counted. */

@@ -9,7 +9,7 @@
  * the slot, and the projector's fences make the second time harmless.
  */
 import { createAcknowledgements, type Safe } from '../../core/acknowledgements.ts';
-import type { Change } from '../../core/change.ts';
+import type { Change, Relation } from '../../core/change.ts';
 import { AppError } from '../../core/errors.ts';
 import { formatLsn, type Lsn } from '../../core/lsn.ts';
 import type { DataRecord, RecordEncoder } from '../../core/records.ts';
@@ -31,6 +31,8 @@ export interface FlowOptions {
   readonly acknowledge: (lsn: Lsn) => void;
   /** The last commit of the previous session, if the slot is to replay it (I6). */
   readonly overlap: { readonly lsn: Lsn; readonly xid: number } | null;
+  /** Called with each version of a table before its rows; throws if the mapping does not fit it. */
+  readonly checkRelation: (relation: Relation) => Promise<void>;
   readonly onMessage: (change: Change & { readonly op: 'm' }) => void;
   /** Called for each transaction's end, before anything of it is known to be durable. */
   readonly onCommit?: (end: TransactionEnd) => void;
@@ -125,6 +127,8 @@ export async function runFlow(options: FlowOptions): Promise<void> {
       failure.signal.throwIfAborted();
       const now = Date.now();
       for (const event of events) {
+        if (event.type === 'message' && event.message.kind === 'relation')
+          await options.checkRelation(event.message.relation);
         const next = transactions.push(event);
         if (next === null) continue;
         if (next.op === 'commit') commit(next);

@@ -9,9 +9,9 @@
  * mapping, or missing rights end the service with one clear error.
  */
 import { setTimeout as delay } from 'node:timers/promises';
-import type { Relation } from '../../core/change.ts';
-import { isAppError } from '../../core/errors.ts';
-import type { Mapping, TableMapping } from '../../core/mapping.ts';
+import { type Relation, tableName } from '../../core/change.ts';
+import { AppError, isAppError } from '../../core/errors.ts';
+import type { Mapping } from '../../core/mapping.ts';
 import { MARKER_PREFIX } from '../../core/messages.ts';
 import { recordEncoder } from '../../core/records.ts';
 import { createKafka, type KafkaClient, type KafkaOptions } from '../../kafka/client.ts';
@@ -20,6 +20,7 @@ import { type Database, openDatabase } from '../../postgres/client.ts';
 import { inspectSlot } from '../../postgres/slot.ts';
 import { openStream, type ReplicationStream } from '../../postgres/stream.ts';
 import { checkRelation } from '../../postgres/table-rules.ts';
+import { checkKey } from '../../postgres/tables.ts';
 import { createTransactions } from '../../postgres/transactions.ts';
 import type { Log } from '../../runtime/log.ts';
 import { keepRunning } from '../../runtime/retry.ts';
@@ -95,19 +96,30 @@ async function publish(
   const { maxMessageBytes, topicPrefix } = mapping.source;
   const topics = [...mapping.tables.map((table) => table.topic), mapping.deadLetterTopic];
   const publisher = await createPublisher(client, { topics, maxRecordBytes: maxMessageBytes }, log);
-  const check = (relation: Relation, table: TableMapping) => {
-    checkRelation(relation, table);
-  };
-  const mapped = new Map(mapping.tables.map((table) => [table.table, table.columns]));
+  const mapped = new Map(mapping.tables.map((table) => [table.table, table]));
+  const shown = new Map<number, Relation>();
   try {
     await runFlow({
       ...taken,
       events: stream,
       transactions: createTransactions({
         epoch,
-        isMapped: ({ schema, name }, column) => mapped.get(`${schema}.${name}`)?.has(column) ?? false,
+        isMapped: ({ schema, name }, column) => mapped.get(`${schema}.${name}`)?.columns.has(column) ?? false,
       }),
-      encoder: recordEncoder(mapping, { name: topicPrefix, database, epoch, session }, check),
+      encoder: recordEncoder(mapping, { name: topicPrefix, database, epoch, session }),
+      async checkRelation(relation) {
+        const table = mapped.get(tableName(relation));
+        const before = shown.get(relation.oid);
+        if (before !== undefined && tableName(before) !== table?.table) throw tableRenamed(before, relation);
+        if (table === undefined) return;
+        checkRelation(relation, table, before);
+        shown.set(relation.oid, relation);
+        // The columns are the stream's; key and identity can only be seen as they are now, which is enough: whoever
+        // changes them makes the stream announce the table again.
+        const [problem] = await checkKey(sql, table);
+        if (problem !== undefined)
+          throw new AppError(problem.code, problem.message, { context: { table: table.table } });
+      },
       maxRecordBytes: maxMessageBytes - RECORD_OVERHEAD_BYTES,
       deadLetter(record, bytes) {
         log.error(
@@ -131,6 +143,13 @@ async function publish(
   } finally {
     await publisher.close();
   }
+}
+
+function tableRenamed(before: Relation, now: Relation): AppError {
+  const table = tableName(before);
+  return new AppError('POSTGRES_SCHEMA', `Table ${table} is called ${tableName(now)} now.`, {
+    context: { table },
+  });
 }
 
 /**

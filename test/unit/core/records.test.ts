@@ -42,7 +42,7 @@ const at = { position: position(1_700_000_000, transaction.commitLsn, ownLsn), o
 const origin = { name: 'eiq', database: 'platform', epoch: 1_700_000_000, session: 1_700_000_001 };
 
 function encode(change: Change) {
-  return recordEncoder(mapping, origin, () => undefined).encode(change, 1_700_000_001_000);
+  return recordEncoder(mapping, origin).encode(change, 1_700_000_001_000);
 }
 
 describe('a change becomes', () => {
@@ -161,5 +161,23 @@ describe('a record is refused when', () => {
     ['nested', bad({ after: { id: {} } })],
   ])('%s', (what, value) => {
     expect(() => decodeRecord(value)).toThrow(what);
+  });
+});
+
+describe('without the old key in the stream', () => {
+  const keyless: Relation = {
+    ...extract,
+    replicaIdentity: 'i',
+    columns: extract.columns.map((c) => ({ ...c, identity: c.name === 'value' })),
+  };
+
+  it.each(['u', 'd'] as const)('a change (%s) stops the publisher, naming the table', (op) => {
+    const after = op === 'u' ? row('7', 'x') : null;
+    const before = op === 'u' ? null : [null, null, 'x', null, null, null, null];
+    expect(() => encode({ op, relation: keyless, before, after, ...at })).toThrow(/public\.extract .*\(id\)/);
+  });
+
+  it('a new row does not', () => {
+    expect(encode({ op: 'c', relation: keyless, before: null, after: row('7', 'x'), ...at })).toHaveLength(1);
   });
 });

@@ -1,0 +1,178 @@
+/**
+ * DDL while it streams: the graph stays equal, or the publisher stops with one line that names table and column. No
+ * value ever comes to stand in the wrong property.
+ */
+import { afterEach, beforeEach, describe, expect, it } from 'vitest';
+import { createPlatform, type Platform, type Process } from '../support/platform.ts';
+
+let platform: Platform;
+let replicator: Process;
+beforeEach(async () => {
+  platform = await createPlatform('ddl');
+  replicator = platform.start(['replicate']);
+  await replicator.logged(/streaming/);
+  await platform.sql.query(`
+    insert into entity select gen_random_uuid(), 'ttp', jsonb_build_object('title', 'before ' || i), '{}', now(), now()
+      from generate_series(1, 5) i;
+    insert into extract values (1, 'ipv4', '10.0.0.1', '{}', now(), now());
+    insert into relation (id, key, source_id, source_type, target_id, target_type, created_at, last_updated_at)
+      select gen_random_uuid(), 'uses', id, 'ttp', id, 'ttp', now(), now() from entity`);
+  await platform.expectEqual();
+});
+afterEach(() => platform.dispose());
+
+const graph = () =>
+  platform.cypher(
+    `MATCH (n) WHERE any(label IN labels(n) WHERE label IN $labels)
+     OPTIONAL MATCH (n)-[r]->(m)
+     RETURN labels(n) AS labels, properties(n) AS node, type(r) AS type, properties(r) AS edge ORDER BY n.id, r.id`,
+    { labels: Object.values(platform.names.labels) },
+  );
+
+const ENTITY = `insert into entity (id, type, data, created_at, last_updated_at)
+  values (gen_random_uuid(), 'ttp', '{"title": "after"}', now(), now())`;
+const EXTRACT = `insert into extract values (2, 'ipv4', '10.0.0.2', '{}', now(), now())`;
+const WITHOUT_META = `insert into extract (id, kind, value, created_at, last_updated_at) values (2, 'a', 'b', now(), now())`;
+
+describe('the publisher stops, naming table and column, and nothing after it is in the graph, when', () => {
+  it.each<[string, string, string, RegExp]>([
+    [
+      'a mapped column is dropped',
+      'alter table extract drop column meta',
+      WITHOUT_META,
+      /Column meta of public\.extract is gone/,
+    ],
+    [
+      'a mapped column is dropped in the transaction that writes',
+      'select',
+      `begin; alter table extract drop column meta; ${WITHOUT_META}; commit`,
+      /Column meta of public\.extract is gone/,
+    ],
+    [
+      'the key is renamed',
+      'alter table entity rename column id to uid',
+      ENTITY.replace('(id,', '(uid,'),
+      /Column id of public\.entity is gone/,
+    ],
+    [
+      'two columns take the name of each other',
+      'alter table extract rename column kind to was; alter table extract rename column value to kind; alter table extract rename column was to value',
+      EXTRACT,
+      /Column kind of public\.extract was replaced or retyped/,
+    ],
+    [
+      'a column is dropped and made anew',
+      `alter table entity drop column meta; alter table entity add column meta jsonb not null default '{}'`,
+      ENTITY,
+      /Column meta of public\.entity was replaced or retyped/,
+    ],
+    [
+      'the key becomes text',
+      'alter table extract alter column id type text using id::text',
+      EXTRACT.replace('(2,', `('two',`),
+      /Column id of public\.extract has another type.*needs bigint/,
+    ],
+    [
+      'a text becomes a bigint',
+      'alter table extract alter column value type bigint using 7',
+      EXTRACT.replace(`'10.0.0.2'`, '8'),
+      /Column value of public\.extract was replaced or retyped/,
+    ],
+    [
+      'a timestamp becomes text',
+      'alter table entity alter column last_updated_at type text using last_updated_at::text',
+      ENTITY,
+      /Column last_updated_at of public\.entity has another type.*needs timestamp with time zone/,
+    ],
+    [
+      'a timestamp loses its time zone',
+      'alter table entity alter column last_updated_at type timestamp',
+      ENTITY,
+      /Column last_updated_at of public\.entity has another type/,
+    ],
+    [
+      'the primary key is dropped',
+      'alter table entity drop constraint entity_pkey',
+      ENTITY,
+      /key \(id\) of public\.entity has no unique index: create unique index/,
+    ],
+    [
+      'the primary key becomes another one',
+      'alter table extract drop constraint extract_pkey; alter table extract add primary key (kind, value)',
+      EXTRACT.replace('(2,', '(1,'),
+      /key \(id\) of public\.extract has no unique index/,
+    ],
+    [
+      'the primary key becomes a wider one',
+      'alter table entity drop constraint entity_pkey; alter table entity add primary key (id, type)',
+      `insert into entity select id, 'report', data, meta, created_at, now() from entity limit 1`,
+      /key \(id\) of public\.entity has no unique index/,
+    ],
+    [
+      'a key column may be null',
+      'alter table extract drop constraint extract_pkey; create unique index on extract (id); alter table extract alter column id drop not null',
+      EXTRACT.replace('(2,', '(null,'),
+      /Key column id of public\.extract may be null/,
+    ],
+    [
+      'the replica identity no longer holds large values',
+      'alter table entity replica identity default',
+      ENTITY,
+      /data, .* in public\.entity .*replica identity full;/,
+    ],
+    [
+      'the table gets another name',
+      'alter table extract rename to observable',
+      EXTRACT.replace('into extract', 'into observable'),
+      /Table public\.extract is called public\.observable now/,
+    ],
+  ])('%s', async (_, ddl, write, message) => {
+    const before = await graph();
+    await platform.sql.query(ddl);
+    await platform.sql.query(write);
+    expect(await replicator.exited).toBe(1);
+    const lines = replicator
+      .stderr()
+      .split('\n')
+      .filter((line) => line !== '' && !line.startsWith('{'));
+    expect(lines).toEqual([expect.stringMatching(message)]);
+    const projector = platform.start(['project']);
+    await projector.logged(/projecting/);
+    await projector.stop();
+    expect(await graph()).toEqual(before);
+  });
+});
+
+describe('the graph stays equal when', () => {
+  it.each<[string, string]>([
+    [
+      'a mapped column becomes a wider one of its kind',
+      'alter table extract alter column kind type varchar(80)',
+    ],
+    ['a column that is not mapped goes', 'alter table relation drop column data'],
+    [
+      'a column is added before others are dropped, so that the places of all move',
+      'alter table relation drop column source_type; alter table relation add column source_type text default $$x$$',
+    ],
+    [
+      'the primary key is another index of the same column',
+      'alter table entity drop constraint entity_pkey; alter table entity add primary key (id)',
+    ],
+    [
+      'the primary key is another one, and the key stays unique',
+      `alter table extract drop constraint extract_pkey; create unique index on extract (id);
+       alter table extract add primary key (kind, value)`,
+    ],
+  ])('%s', async (_, ddl) => {
+    await platform.sql.query(ddl);
+    await platform.sql.query(`
+      ${ENTITY};
+      ${EXTRACT};
+      insert into entity_extract select id, 2, 'observed', now(), now() from entity;
+      update extract set value = '10.0.0.3', last_updated_at = now() where id = 1;
+      update relation set key = 'changed', last_updated_at = now();
+      delete from relation where ctid = (select min(ctid) from relation)`);
+    await platform.expectEqual();
+    await replicator.stop();
+  });
+});
