@@ -44,11 +44,11 @@ interface ChangeBase {
 }
 
 /**
- * A change of one row. `before` is the whole old row under REPLICA IDENTITY FULL (`relation.replicaIdentity` is f);
+ * A change of one row, or (r) the row as it was when a message asked for it. `before` is the whole old row under REPLICA IDENTITY FULL (`relation.replicaIdentity` is f);
  * else its identity columns with null elsewhere, or null when these did not change. No mapped cell is UNCHANGED.
  */
 export interface RowChange extends ChangeBase {
-  readonly op: 'c' | 'u' | 'd';
+  readonly op: 'c' | 'u' | 'd' | 'r';
   readonly relation: Relation;
   readonly before: Tuple | null;
   readonly after: Tuple | null;

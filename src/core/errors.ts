@@ -56,6 +56,12 @@ export const CATALOGUE = {
     disposition: 'retry',
     remedy: 'None: another publisher holds the slot, this one waits as its standby.',
   },
+  POSTGRES_SYNCHRONOUS: {
+    disposition: 'fatal',
+    remedy:
+      'List the physical standbys in synchronous_standby_names by their names (not * and not eiq-platform-graph), ' +
+      'select pg_reload_conf();, and start again.',
+  },
   POSTGRES_FAILED: { disposition: 'fatal', remedy: 'See the SQLSTATE and the PostgreSQL log.' },
   STREAM_PROTOCOL: {
     disposition: 'fatal',

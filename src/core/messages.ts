@@ -18,3 +18,13 @@ export const republishRequest = z.union([
 ]);
 
 export type RepublishRequest = z.infer<typeof republishRequest>;
+
+/** Anyone may have sent it: what cannot be understood is null, never an error. */
+export function parseRepublishRequest(content: Uint8Array): RepublishRequest | null {
+  try {
+    const text = new TextDecoder('utf-8', { fatal: true }).decode(content);
+    return republishRequest.safeParse(JSON.parse(text)).data ?? null;
+  } catch {
+    return null;
+  }
+}

@@ -3,6 +3,7 @@ import type { DecodedRecord, WireRow, WireValue } from './envelope.ts';
 import { AppError } from './errors.ts';
 import type { GraphValue, KeyedMutation, Mutation } from './graph.ts';
 import { jsonTextAt } from './json-text.ts';
+import { int64 } from './keys.ts';
 import type { KeyKind, StoredAs } from './mapping-schema.ts';
 import type { PropertyMapping, TableMapping } from './mapping.ts';
 import { timestampMicros } from './values.ts';
@@ -26,7 +27,7 @@ export function project(record: DecodedRecord, table: TableMapping): Projection 
   if (op === 't') return { mutation: { kind: 'truncate', ...base }, unlisted: null };
   const row = op === 'd' ? record.before : record.after;
   if (row === null) throw new AppError('RECORD_MALFORMED', `A record of ${table.table} has no row.`);
-  const key = keyOf(row, table);
+  const key = op === 'd' ? deletedKey(row, table) : keyOf(row, table);
   const { target } = table;
 
   if (target.kind === 'node') {
@@ -58,6 +59,16 @@ export function keyOf(row: WireRow, table: TableMapping): string | bigint {
   const [first, ...more] = table.key;
   if (first !== undefined && more.length === 0) return keyValue(row, first.name, first.kind, table);
   return JSON.stringify(table.key.map(({ name, kind }) => keyValue(row, name, kind, table).toString()));
+}
+
+/** As `keyOf`; but a foreign node may bear any id, and a delete names it as it is. */
+function deletedKey(row: WireRow, table: TableMapping): string | bigint {
+  const parts = table.key.map(({ name, kind }) => {
+    const value = cell(row, name, table);
+    return typeof value === 'string' && int64(value) === null ? value : keyValue(row, name, kind, table);
+  });
+  const [first, ...more] = parts;
+  return first !== undefined && more.length === 0 ? first : JSON.stringify(parts.map(String));
 }
 
 /**

@@ -1,5 +1,12 @@
 /** Change → records (design §8): which records a change becomes, in the order in which they must be written. */
-import { type Change, type Relation, type RowChange, type TransactionInfo, tableName } from './change.ts';
+import {
+  type Change,
+  type MessageChange,
+  type Relation,
+  type RowChange,
+  type TransactionInfo,
+  tableName,
+} from './change.ts';
 import {
   envelope,
   type Origin,
@@ -9,6 +16,7 @@ import {
   truncateKey,
 } from './envelope.ts';
 import { AppError } from './errors.ts';
+import { keyJson, type KeyParts } from './keys.ts';
 import type { Mapping, TableMapping } from './mapping.ts';
 import type { Position } from './position.ts';
 
@@ -24,6 +32,8 @@ export interface DataRecord {
 export interface RecordEncoder {
   /** Records of a row change or truncate; none for a table that is not mapped, or for a message. */
   readonly encode: (change: Change, nowMs: number) => readonly DataRecord[];
+  /** A delete at a message's position of a key that was asked for and has no row (I3). */
+  readonly absent: (message: MessageChange, table: TableMapping, key: KeyParts, nowMs: number) => DataRecord;
 }
 
 interface Table {
@@ -74,8 +84,8 @@ export function recordEncoder(mapping: Mapping, origin: Origin): RecordEncoder {
     const { topic } = table.mapping;
     const { before, after, position, op } = change;
     const source = sourceOf(change)(change.relation.schema, change.relation.name, position, change.ownLsn);
-    if (op !== 'c' && !table.identified) throw keyNotSent(table.mapping);
-    const created = (kind: 'c' | 'u', key: string, old: string | null, now: string): DataRecord => {
+    if (op !== 'c' && op !== 'r' && !table.identified) throw keyNotSent(table.mapping);
+    const created = (kind: 'c' | 'u' | 'r', key: string, old: string | null, now: string): DataRecord => {
       return { topic, key, value: envelope(kind, old, now, source, nowMs), position };
     };
     const deleted = (key: string): DataRecord => {
@@ -85,7 +95,7 @@ export function recordEncoder(mapping: Mapping, origin: Origin): RecordEncoder {
     if (after === null)
       throw new AppError('STREAM_PROTOCOL', `A change of ${table.mapping.table} came without its row.`);
     const key = rows.key(after);
-    if (op !== 'u' || before === null) return [created(op === 'u' ? 'u' : 'c', key, null, rows.row(after))];
+    if (op !== 'u' || before === null) return [created(op === 'd' ? 'c' : op, key, null, rows.row(after))];
     const oldKey = rows.key(before);
     if (oldKey !== key) return [deleted(oldKey), created('c', key, null, rows.row(after))];
     const old = change.relation.replicaIdentity === 'f' ? rows.row(before) : null;
@@ -97,6 +107,12 @@ export function recordEncoder(mapping: Mapping, origin: Origin): RecordEncoder {
       if (change.op === 'm') return [];
       if (change.op === 't') return change.relations.flatMap((relation) => truncate(relation, change, nowMs));
       return row(change, nowMs);
+    },
+    absent(message, table, parts, nowMs) {
+      const { position, ownLsn } = message;
+      const key = keyJson(table.key, parts);
+      const source = sourceOf(message)(table.schema, table.name, position, ownLsn);
+      return { topic: table.topic, key, value: envelope('d', key, null, source, nowMs), position };
     },
   };
 }

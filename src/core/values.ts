@@ -16,7 +16,7 @@ export function wireEncoder(typeOid: number): WireEncoder {
     case OID.int4:
       return (text) => text;
     case OID.int8:
-      return int8;
+      return wireInteger;
     case OID.bytea:
       return (text) => JSON.stringify(Buffer.from(text.slice(2), 'hex').toString('base64'));
     case OID.timestamptz:
@@ -27,7 +27,7 @@ export function wireEncoder(typeOid: number): WireEncoder {
 }
 
 /** A number within ±(2^53−1), a string beyond: what every JSON reader can hold. */
-function int8(text: string): string {
+export function wireInteger(text: string): string {
   return text.length < 16 || Number.isSafeInteger(Number(text)) ? text : `"${text}"`;
 }
 

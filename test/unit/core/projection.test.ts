@@ -93,12 +93,20 @@ describe('a record is projected as', () => {
   });
 });
 
+it.each<[string, Record<string, string>, string]>([
+  ['public.extract', { id: '5x' }, '5x'],
+  ['public.extract', { id: '9999999999999999999' }, '9999999999999999999'],
+  ['public.entity_extract', { ...link, extract_id: 'x' }, `["${entity.id}","x","sighted"]`],
+])('a delete from %s may name any id that a foreign node bears: %j', (table, before, key) => {
+  expect(of(table, { op: 'd', before }).mutation).toMatchObject({ key });
+});
+
 describe('a record that does not fit is refused, naming table and column', () => {
   it.each<[string, Partial<DecodedRecord>, RegExp]>([
     ['public.entity', { after: null }, /public\.entity has no row/],
     ['public.entity', { after: { ...entity, created_at: 'soon' } }, /created_at .* no timestamp/],
     ['public.entity', { after: { ...entity, id: 5 } }, /Column id .* no uuid/],
-    ['public.extract', { op: 'd', before: { id: '5x' } }, /Column id .* no bigint/],
+    ['public.extract', { after: { id: '5x' } }, /Column id .* no bigint/],
     ['public.entity_extract', { after: { entity_id: entity.id } }, /no column extract_id/],
   ])('%s %j', (table, record, message) => {
     expect(() => of(table, record)).toThrow(message);

@@ -119,6 +119,29 @@ describe('a change becomes', () => {
     expect(decoded).toMatchObject({ op: 'd', before: { id: 7 }, after: null, position: at.position });
   });
 
+  it('one record with the row as it is now when a message asked for it, and a delete where there is none', () => {
+    const [read] = encode({ op: 'r', relation: extract, before: null, after: row('7', 'x'), ...at });
+    expect(read?.key).toBe('{"id":7}');
+    expect(decodeRecord(Buffer.from(read?.value ?? ''))).toMatchObject({
+      op: 'r',
+      before: null,
+      after: { id: 7, value: 'x' },
+      position: at.position,
+    });
+    const table = mapping.tables.find(({ name }) => name === 'extract');
+    if (table === undefined) throw new RangeError('extract is not mapped');
+    const message = { op: 'm' as const, prefix: 'graph.republish', content: Buffer.alloc(0), ...at };
+    const absent = recordEncoder(mapping, origin, () => undefined).absent(message, table, ['x"'], 0);
+    expect(absent).toMatchObject({ topic: 'eiq.public.extract', key: '{"id":"x\\""}' });
+    expect(decodeRecord(Buffer.from(absent.value))).toMatchObject({
+      op: 'd',
+      before: { id: 'x"' },
+      table: 'public.extract',
+      position: at.position,
+      session: origin.session,
+    });
+  });
+
   it('a record of its own in every partition when a table is truncated', () => {
     const records = encode({ op: 't', relations: [extract], ...at });
     expect(records.map((r) => [r.topic, r.partition, r.key])).toEqual(

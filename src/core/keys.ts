@@ -1,0 +1,51 @@
+/** Keys as text, as requests and records carry them. */
+import type { KeyKind } from './mapping-schema.ts';
+import type { KeyColumn } from './mapping.ts';
+import { wireInteger } from './values.ts';
+
+/** One text per key column, in the mapping's order. */
+export type KeyParts = readonly string[];
+
+const UUID = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i;
+const INTEGER = /^-?\d{1,19}$/;
+
+/** null: no bigint is written so. */
+export function int64(text: string): bigint | null {
+  const value = INTEGER.test(text) ? BigInt(text) : null;
+  return value === null || BigInt.asIntN(64, value) !== value ? null : value;
+}
+
+/** As PostgreSQL writes the value; null if no row can have it. */
+function canonicalPart(kind: KeyKind, text: string): string | null {
+  switch (kind) {
+    case 'uuid':
+      return UUID.test(text) ? text.toLowerCase() : null;
+    case 'bigint':
+      return int64(text)?.toString() ?? null;
+    case 'text':
+      // PostgreSQL has no character 0, and UTF-8 no halves of surrogate pairs.
+      return text.includes('\0') || /\p{Surrogate}/u.test(text) ? null : text;
+  }
+}
+
+/** As PostgreSQL writes the key; null if no row can have it. Throws RangeError if the number of parts is wrong. */
+export function canonicalKey(key: readonly KeyColumn[], parts: KeyParts): KeyParts | null {
+  if (key.length !== parts.length) throw new RangeError(`the key has ${key.length} parts`);
+  const canonical: string[] = [];
+  for (const [i, { kind }] of key.entries()) {
+    const part = canonicalPart(kind, parts[i] ?? '');
+    if (part === null) return null;
+    canonical.push(part);
+  }
+  return canonical;
+}
+
+/** The key of a record, as `rowEncoder` writes it for a row: but the parts may be any text (a foreign node's id). */
+export function keyJson(key: readonly KeyColumn[], parts: KeyParts): string {
+  const members = key.map(({ name, kind }, i) => {
+    const part = parts[i] ?? '';
+    const integer = kind === 'bigint' && canonicalPart(kind, part) === part;
+    return `${JSON.stringify(name)}:${integer ? wireInteger(part) : JSON.stringify(part)}`;
+  });
+  return `{${members.join(',')}}`;
+}

@@ -1,0 +1,69 @@
+/**
+ * What a republish request asks of one reading (I3): at most 1,000 rows. What is over is asked for again by another
+ * request, later in the stream.
+ */
+import { canonicalKey, type KeyParts } from './keys.ts';
+import type { TableMapping } from './mapping.ts';
+import type { RepublishRequest } from './messages.ts';
+
+export const ROWS_PER_REQUEST = 1000;
+
+export type Reading =
+  | {
+      readonly kind: 'keys';
+      /** As PostgreSQL writes them, each once: those that a row may have. */
+      readonly keys: readonly KeyParts[];
+      /** As they were listed, each once. */
+      readonly listed: readonly KeyParts[];
+      readonly rest: RepublishRequest | null;
+    }
+  | { readonly kind: 'range'; readonly after: KeyParts | null; readonly upTo: KeyParts | null };
+
+/** null: the request does not fit the table's key. */
+export function readingOf(request: RepublishRequest, table: TableMapping): Reading | null {
+  const { key } = table;
+  if ('keys' in request) {
+    if (request.keys.some((parts) => parts.length !== key.length)) return null;
+    const listed = distinct(request.keys.slice(0, ROWS_PER_REQUEST).map((parts) => standing(table, parts)));
+    const canonical = listed.map((parts) => canonicalKey(key, parts)).filter((parts) => parts !== null);
+    const over = request.keys.slice(ROWS_PER_REQUEST);
+    const rest = over.length === 0 ? null : { ...request, keys: over };
+    return { kind: 'keys', keys: distinct(canonical), listed, rest };
+  }
+  const { after, upTo } = request.range;
+  const bounds = [after, upTo].map((parts) => {
+    if (parts === null) return null;
+    return parts.length === key.length ? canonicalKey(key, parts) : null;
+  });
+  const [from = null, to = null] = bounds;
+  if ((from === null) !== (after === null) || (to === null) !== (upTo === null)) return null;
+  return { kind: 'range', after: from, upTo: to };
+}
+
+/**
+ * Listed keys without a row: they become deletes. A uuid in capitals is the row's name to PostgreSQL, but not to the
+ * graph: the row is republished, and what bears the other name is deleted. A number is the same in both.
+ */
+export function absentKeys(listed: readonly KeyParts[], found: readonly KeyParts[]): KeyParts[] {
+  const present = new Set(found.map((parts) => JSON.stringify(parts)));
+  return listed.filter((parts) => !present.has(JSON.stringify(parts)));
+}
+
+/** What is left of a range of which the rows up to `last` were read. */
+export function restOfRange(request: RepublishRequest, last: KeyParts): RepublishRequest {
+  if (!('range' in request)) throw new RangeError('the request has no range');
+  return { ...request, range: { after: [...last], upTo: request.range.upTo } };
+}
+
+/** Integers as PostgreSQL writes them, the rest as listed. */
+function standing({ key }: TableMapping, parts: KeyParts): KeyParts {
+  return parts.map((part, i) => {
+    const column = key[i];
+    if (column?.kind !== 'bigint') return part;
+    return canonicalKey([column], [part])?.[0] ?? part;
+  });
+}
+
+function distinct(keys: readonly KeyParts[]): KeyParts[] {
+  return [...new Map(keys.map((parts) => [JSON.stringify(parts), parts])).values()];
+}

@@ -1,0 +1,102 @@
+import { describe, expect, it } from 'vitest';
+import { loadMapping } from '../../../src/config/connectors.ts';
+import { canonicalKey, keyJson } from '../../../src/core/keys.ts';
+import { type Mapping, tableByName, type TableMapping } from '../../../src/core/mapping.ts';
+import { parseRepublishRequest } from '../../../src/core/messages.ts';
+import { absentKeys, readingOf, restOfRange } from '../../../src/core/republish.ts';
+
+const mapping: Mapping = loadMapping('connectors');
+function table(name: string): TableMapping {
+  const found = tableByName(mapping, `public.${name}`);
+  if (found === undefined) throw new RangeError(name);
+  return found;
+}
+const uuid = '0a000000-0000-4000-8000-00000000000b';
+const base = { v: 1 as const, table: 'public.entity', runId: 'r', reason: 'test' };
+
+describe('a request to republish', () => {
+  it.each<[string, object]>([
+    ['keys', { ...base, keys: [[uuid]] }],
+    ['a range', { ...base, range: { after: null, upTo: [uuid] } }],
+  ])('may name %s', (_, request) => {
+    expect(parseRepublishRequest(Buffer.from(JSON.stringify(request)))).toEqual(request);
+  });
+
+  it.each<[string, string | Buffer]>([
+    ['nothing', ''],
+    ['no JSON', '{'],
+    ['no UTF-8', Buffer.from([0x22, 0xff, 0x22])],
+    ['another version', JSON.stringify({ ...base, v: 2, keys: [[uuid]] })],
+    ['no keys', JSON.stringify({ ...base, keys: [] })],
+    ['keys that are no text', JSON.stringify({ ...base, keys: [[1]] })],
+    ['keys and a range', JSON.stringify({ ...base, keys: [[uuid]], range: { after: null, upTo: null } })],
+    ['neither', JSON.stringify(base)],
+  ])('of %s is not understood', (_, content) => {
+    expect(parseRepublishRequest(Buffer.from(content))).toBeNull();
+  });
+});
+
+describe('a reading', () => {
+  const link = table('entity_extract');
+
+  it('takes each key once, as PostgreSQL writes it, and remembers what was listed', () => {
+    const keys = [[uuid.toUpperCase()], [uuid], [uuid], ['foreign']];
+    expect(readingOf({ ...base, keys }, table('entity'))).toEqual({
+      kind: 'keys',
+      keys: [[uuid]],
+      listed: [[uuid.toUpperCase()], [uuid], ['foreign']],
+      rest: null,
+    });
+    const numbers = [['007'], ['7'], ['-0'], ['9223372036854775808'], ['x']];
+    expect(readingOf({ ...base, keys: numbers }, table('extract'))).toMatchObject({
+      keys: [['7'], ['0']],
+      listed: [['7'], ['0'], ['9223372036854775808'], ['x']],
+    });
+  });
+
+  it('of more than 1,000 keys leaves the others to another request', () => {
+    const keys = Array.from({ length: 1500 }, (_, i) => [String(i)]);
+    const reading = readingOf({ ...base, keys }, table('extract'));
+    expect(reading).toMatchObject({ rest: { ...base, keys: keys.slice(1000) } });
+    expect(reading).toHaveProperty('keys', keys.slice(0, 1000));
+  });
+
+  it('of a range goes on behind the last row', () => {
+    const request = { ...base, range: { after: ['1'], upTo: null } };
+    expect(readingOf(request, table('extract'))).toEqual({ kind: 'range', after: ['1'], upTo: null });
+    expect(restOfRange(request, ['7'])).toEqual({ ...base, range: { after: ['7'], upTo: null } });
+  });
+
+  it.each<[string, object]>([
+    ['keys of another length', { keys: [[uuid, '1']] }],
+    ['a bound of another length', { range: { after: [uuid], upTo: null } }],
+    ['a bound that is no key', { range: { after: null, upTo: [uuid, 'x', 'observed'] } }],
+  ])('of %s does not fit', (_, what) => {
+    expect(readingOf({ ...base, ...what } as never, link)).toBeNull();
+  });
+
+  it('finds that a listed key has no row', () => {
+    expect(absentKeys([['A'], ['a'], ['b']], [['a']])).toEqual([['A'], ['b']]);
+  });
+});
+
+describe('a key', () => {
+  it.each<[string, string, string[], string[] | null]>([
+    ['text that PostgreSQL cannot hold', 'entity_extract', [uuid, '1', 'a\0'], null],
+    ['half a character', 'entity_extract', [uuid, '1', '\ud800'], null],
+    ['any other text', 'entity_extract', [uuid, '1', '😀"'], [uuid, '1', '😀"']],
+    ['an integer beyond 64 bits', 'extract', ['-9223372036854775809'], null],
+    ['the lowest integer', 'extract', ['-9223372036854775808'], ['-9223372036854775808']],
+    ['a uuid in braces', 'entity', [`{${uuid}}`], null],
+  ])('of %s', (_, name, parts, canonical) => {
+    expect(canonicalKey(table(name).key, parts)).toEqual(canonical);
+  });
+
+  it('is written as in the record of its row, whatever it is', () => {
+    const { key } = table('extract');
+    expect(keyJson(key, ['7'])).toBe('{"id":7}');
+    expect(keyJson(key, ['9223372036854775807'])).toBe('{"id":"9223372036854775807"}');
+    expect(keyJson(key, ['007'])).toBe('{"id":"007"}');
+    expect(keyJson(table('entity').key, ['"\0'])).toBe('{"id":"\\"\\u0000"}');
+  });
+});
