@@ -77,8 +77,18 @@ export function addressOf(connectionString: string): string {
 }
 
 /** Connects when first used, and again after a lost connection. */
-export function openDatabase(connectionString: string, options: { maxConnections?: number } = {}): Database {
+export function openDatabase(
+  connectionString: string,
+  options: {
+    readonly maxConnections?: number;
+    /** A statement that waits longer for a lock fails with SQLSTATE 55P03. By default as the server is set. */
+    readonly lockTimeoutMs?: number;
+  } = {},
+): Database {
   const config = clientConfig(connectionString);
+  const { lockTimeoutMs } = options;
+  if (lockTimeoutMs !== undefined)
+    config.options = `${config.options ?? ''} -c lock_timeout=${lockTimeoutMs}`;
   const address = addressOf(connectionString);
   let made: Socket | undefined;
   const pool = new pg.Pool({

@@ -5,11 +5,16 @@
  *
  * Guarantee (I9): PostgreSQL is told of an LSN only when every record of every transaction up to it is in Kafka, and
  * the control topic remembers that LSN. Records leave as they arrive, so a transaction of any size fits in memory.
+ * A logical message is answered in line: the records that answer it have its position, and stand where it stood (I3).
+ * What cannot be answered yet is asked again, by a message further on: until that is durable nothing from here on is
+ * acknowledged, while the stream goes on.
+ *
  * On failure nothing more is sent; what had become durable before it is still acknowledged. The rest comes again from
  * the slot, and the projector's fences make the second time harmless.
  */
+import { setTimeout as delay } from 'node:timers/promises';
 import { createAcknowledgements, type Safe } from '../../core/acknowledgements.ts';
-import type { Change, Relation } from '../../core/change.ts';
+import type { MessageChange, Relation } from '../../core/change.ts';
 import { AppError } from '../../core/errors.ts';
 import { formatLsn, type Lsn } from '../../core/lsn.ts';
 import type { DataRecord, RecordEncoder } from '../../core/records.ts';
@@ -33,15 +38,24 @@ export interface FlowOptions {
   readonly overlap: { readonly lsn: Lsn; readonly xid: number } | null;
   /** Called with each version of a table before its rows; throws if the mapping does not fit it. */
   readonly checkRelation: (relation: Relation) => Promise<void>;
-  readonly onMessage: (change: Change & { readonly op: 'm' }) => void;
+  readonly answer: (message: MessageChange, signal: AbortSignal) => Promise<Answer>;
+  /** Runs beside the flow until the signal; its failure is the flow's. */
+  readonly watch: (signal: AbortSignal) => Promise<void>;
   /** Called for each transaction's end, before anything of it is known to be durable. */
   readonly onCommit?: (end: TransactionEnd) => void;
+}
+
+export interface Answer {
+  readonly records: readonly DataRecord[];
+  /** Emits the message once more, if it could not be answered; durable when resolved. */
+  readonly askAgain: (() => Promise<unknown>) | null;
 }
 
 const BATCH_RECORDS = 2000;
 const BATCH_BYTES = 1_000_000;
 const ACKNOWLEDGE_EVERY_MS = 50;
 const IDLE_EVERY_MS = 1000;
+const ASK_AGAIN_AFTER_MS = 2000;
 
 /** Resolves when the events end and everything is acknowledged; rejects with the first failure. */
 export async function runFlow(options: FlowOptions): Promise<void> {
@@ -55,7 +69,12 @@ export async function runFlow(options: FlowOptions): Promise<void> {
 
   let batch: DataRecord[] = [];
   let bytes = 0;
-  let number = 0;
+  /** Batches, and what holds up acknowledging as a batch does. */
+  let opened = 0;
+  let current = 0;
+  const asking = new Set<Promise<void>>();
+  const hurry = new AbortController();
+  const lost = new AbortController();
   let sending: Promise<void> | null = null;
   let { overlap } = options;
   let idleOfferedAt = 0;
@@ -69,7 +88,7 @@ export async function runFlow(options: FlowOptions): Promise<void> {
       failure.signal.throwIfAborted();
       flush();
     }
-    if (batch.length === 0) tracker.opened(number);
+    if (batch.length === 0) tracker.opened((current = opened++));
     batch.push(accepted);
     bytes += size;
   }
@@ -78,7 +97,7 @@ export async function runFlow(options: FlowOptions): Promise<void> {
   function flush(): void {
     if (sending !== null || batch.length === 0 || failure.signal.aborted) return;
     const records = batch;
-    const sent = number++;
+    const sent = current;
     batch = [];
     bytes = 0;
     sending = send(records)
@@ -91,6 +110,29 @@ export async function runFlow(options: FlowOptions): Promise<void> {
         sending = null;
         flush();
       });
+  }
+
+  async function answer(message: MessageChange): Promise<void> {
+    flush(); // reading takes its time
+    const { records, askAgain } = await options.answer(message, failure.signal);
+    for (const record of records) await add(record);
+    if (askAgain === null) return;
+    const held = opened++;
+    tracker.opened(held);
+    const asked = ask(askAgain, held)
+      .catch(fail)
+      .finally(() => asking.delete(asked));
+    asking.add(asked);
+  }
+
+  async function ask(askAgain: () => Promise<unknown>, held: number): Promise<void> {
+    const signal = AbortSignal.any([hurry.signal, lost.signal, failure.signal]);
+    await delay(ASK_AGAIN_AFTER_MS, undefined, { signal }).catch(() => undefined);
+    // The message was not acknowledged: it comes again by itself.
+    if (lost.signal.aborted || failure.signal.aborted) return;
+    await askAgain();
+    tracker.durable(held);
+    offer();
   }
 
   async function drainSends(): Promise<void> {
@@ -133,7 +175,7 @@ export async function runFlow(options: FlowOptions): Promise<void> {
         if (next === null) continue;
         if (next.op === 'commit') commit(next);
         else if (next.op === 'idle') idle(next.lsn);
-        else if (next.op === 'm') options.onMessage(next);
+        else if (next.op === 'm') await answer(next);
         else for (const record of encoder.encode(next, now)) await add(record);
       }
       flush();
@@ -146,10 +188,18 @@ export async function runFlow(options: FlowOptions): Promise<void> {
       reject(failure.signal.reason as Error);
     });
   });
+  const ended = new AbortController();
+  const watching = options.watch(AbortSignal.any([ended.signal, failure.signal])).catch(fail);
   try {
     await Promise.race([read(), failed]);
+    hurry.abort();
+    await Promise.all(asking);
   } finally {
+    lost.abort();
     await drainSends();
+    await Promise.all(asking);
+    ended.abort();
+    await watching;
     if (!failure.signal.aborted) await acknowledger.drain();
   }
   failure.signal.throwIfAborted();

@@ -11,14 +11,16 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { type Relation, tableName } from '../../core/change.ts';
 import { AppError, isAppError } from '../../core/errors.ts';
+import { LSN_ZERO } from '../../core/lsn.ts';
 import type { Mapping } from '../../core/mapping.ts';
-import { MARKER_PREFIX } from '../../core/messages.ts';
 import { recordEncoder } from '../../core/records.ts';
 import { createKafka, type KafkaClient, type KafkaOptions } from '../../kafka/client.ts';
 import { createPublisher } from '../../kafka/publisher.ts';
 import { type Database, openDatabase } from '../../postgres/client.ts';
+import { createRowReader } from '../../postgres/rows.ts';
 import { inspectSlot } from '../../postgres/slot.ts';
 import { openStream, type ReplicationStream } from '../../postgres/stream.ts';
+import { requireAsynchronous } from '../../postgres/synchronous.ts';
 import { checkRelation } from '../../postgres/table-rules.ts';
 import { checkKey } from '../../postgres/tables.ts';
 import { createTransactions } from '../../postgres/transactions.ts';
@@ -28,7 +30,9 @@ import type { Service } from '../../runtime/service.ts';
 import { oversized } from './dead-letters.ts';
 import { runFlow } from './flow.ts';
 import { checkSource, openControl, prepare } from './prepare.ts';
-import { takeOver } from './take-over.ts';
+import { createRepublisher } from './republisher.ts';
+import { type Session, takeOver } from './take-over.ts';
+import { createVisibility, type Visibility } from './visibility.ts';
 
 export interface PublishOptions {
   readonly mapping: Mapping;
@@ -39,6 +43,7 @@ export interface PublishOptions {
 }
 
 const STANDBY_POLL_MS = 500;
+const LOCK_TIMEOUT_MS = 100;
 /** Of a record's batch, beside key and value. */
 const RECORD_OVERHEAD_BYTES = 1024;
 
@@ -47,16 +52,17 @@ export function publishService(options: PublishOptions): Service {
   return {
     async run(signal) {
       const sql = openDatabase(options.databaseUrl);
+      const reader = openDatabase(options.databaseUrl, { maxConnections: 1, lockTimeoutMs: LOCK_TIMEOUT_MS });
       const kafka = createKafka(options.kafka, log);
       try {
-        await keepRunning(() => session({ ...options, sql, client: kafka }, signal), {
+        await keepRunning(() => session({ ...options, sql, reader, client: kafka }, signal), {
           signal,
           onRetry(error, failures, delayMs) {
             log.warn({ error, failures, delayMs }, 'the publisher lost its session; beginning another');
           },
         });
       } finally {
-        await sql.close();
+        await Promise.all([sql.close(), reader.close()]);
       }
     },
   };
@@ -64,6 +70,8 @@ export function publishService(options: PublishOptions): Service {
 
 interface Context extends PublishOptions {
   readonly sql: Database;
+  /** For rows that are asked for: a locked table does not hold it up. */
+  readonly reader: Database;
   readonly client: KafkaClient;
 }
 
@@ -77,9 +85,12 @@ async function session(context: Context, signal: AbortSignal): Promise<void> {
       await prepare(context, control, signal);
     stream = await openWhenFree(context, signal);
     const prepared = await prepare(context, control, signal);
-    const taken = await takeOver(prepared, mapping, control);
+    const confirmed = prepared.observed.slot?.confirmedFlush ?? LSN_ZERO;
+    await requireAsynchronous(sql, stream, confirmed, log, signal);
+    const visibility = await createVisibility(sql, prepared, signal);
+    const taken = await takeOver(prepared, mapping, control, visibility.recorded);
     log.info({ epoch: taken.epoch, session: taken.session, slot: mapping.source.slot }, 'streaming');
-    await publish(context, stream, taken, prepared.observed.database);
+    await publish(context, stream, taken, visibility, prepared.observed.database);
   } finally {
     await stream?.close();
     await control.close();
@@ -87,9 +98,10 @@ async function session(context: Context, signal: AbortSignal): Promise<void> {
 }
 
 async function publish(
-  { mapping, sql, client, log }: Context,
+  { mapping, sql, reader, client, log }: Context,
   stream: ReplicationStream,
-  taken: Awaited<ReturnType<typeof takeOver>>,
+  taken: Session,
+  visibility: Visibility,
   database: string,
 ): Promise<void> {
   const { epoch, session } = taken;
@@ -98,6 +110,15 @@ async function publish(
   const publisher = await createPublisher(client, { topics, maxRecordBytes: maxMessageBytes }, log);
   const mapped = new Map(mapping.tables.map((table) => [table.table, table]));
   const shown = new Map<number, Relation>();
+  const encoder = recordEncoder(mapping, { name: topicPrefix, database, epoch, session });
+  const republisher = createRepublisher({
+    mapping,
+    sql,
+    rows: createRowReader(reader),
+    visibility,
+    encoder,
+    log,
+  });
   try {
     await runFlow({
       ...taken,
@@ -106,7 +127,7 @@ async function publish(
         epoch,
         isMapped: ({ schema, name }, column) => mapped.get(`${schema}.${name}`)?.columns.has(column) ?? false,
       }),
-      encoder: recordEncoder(mapping, { name: topicPrefix, database, epoch, session }),
+      encoder,
       async checkRelation(relation) {
         const table = mapped.get(tableName(relation));
         const before = shown.get(relation.oid);
@@ -135,9 +156,10 @@ async function publish(
       acknowledge(lsn) {
         stream.acknowledge(lsn);
       },
-      onMessage({ prefix, position }) {
-        if (prefix === MARKER_PREFIX) return;
-        log.warn({ prefix, position }, 'a logical message is not served by this version');
+      answer: republisher.answer,
+      watch: visibility.watch,
+      onCommit({ transaction }) {
+        visibility.received(transaction.xid);
       },
     });
   } finally {

@@ -18,11 +18,14 @@ export interface Session {
   readonly record: (safe: Safe) => Promise<void>;
 }
 
-/** Durable when resolved: from here on every record of an older session is stale. */
+/**
+ * `xids`: those received that no snapshot has seen yet. Durable when resolved: from here on every record of an older session is stale.
+ */
 export async function takeOver(
   { state, observed, decision }: Prepared,
   mapping: Mapping,
   control: ControlWriter,
+  xids: () => SourceRecord['xids'],
 ): Promise<Session> {
   const recorded = state.source;
   const epoch = recorded?.epoch ?? nextGeneration(0, Date.now());
@@ -40,7 +43,7 @@ export async function takeOver(
       safe.lastCommit === null
         ? (recorded?.lastCommit ?? null)
         : { lsn: formatLsn(safe.lastCommit.commitLsn), xid: safe.lastCommit.xid },
-    xids: [],
+    xids: xids(),
     at: new Date().toISOString(),
   });
   const record = (safe: Safe) => control.write([{ kind: 'source', ...source(safe) }]);

@@ -131,7 +131,7 @@ describe('a change becomes', () => {
     const table = mapping.tables.find(({ name }) => name === 'extract');
     if (table === undefined) throw new RangeError('extract is not mapped');
     const message = { op: 'm' as const, prefix: 'graph.republish', content: Buffer.alloc(0), ...at };
-    const absent = recordEncoder(mapping, origin, () => undefined).absent(message, table, ['x"'], 0);
+    const absent = recordEncoder(mapping, origin).absent(message, table, ['x"'], 0);
     expect(absent).toMatchObject({ topic: 'eiq.public.extract', key: '{"id":"x\\""}' });
     expect(decodeRecord(Buffer.from(absent.value))).toMatchObject({
       op: 'd',
