@@ -8,6 +8,7 @@
 import { Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import pg from 'pg';
+import { AppError } from '../core/errors.ts';
 import { postgresFailure } from './failures.ts';
 
 export interface Sql {
@@ -27,6 +28,7 @@ export interface Database extends Sql {
 
 const CONNECT_TIMEOUT_MS = 10_000;
 const CANCEL_TIMEOUT_MS = 1_000;
+const CLOSE_TIMEOUT_MS = 1_000;
 
 /** Everything that changes how a value is written as text; and no name is looked up but where it says it is. */
 const SESSION = [
@@ -91,10 +93,17 @@ export function openDatabase(
     config.options = `${config.options ?? ''} -c lock_timeout=${lockTimeoutMs}`;
   const address = addressOf(connectionString);
   let made: Socket | undefined;
+  const sockets = new Set<Socket>();
+  const makeSocket = (): Socket => {
+    const socket = new Socket();
+    sockets.add(socket);
+    socket.once('close', () => sockets.delete(socket));
+    return (made = socket);
+  };
   const pool = new pg.Pool({
     ...config,
     max: options.maxConnections ?? 4,
-    stream: () => (made = new Socket()),
+    stream: makeSocket,
   });
   // A connection that breaks is not an event: the query on it rejects, and the next one makes another.
   pool.on('error', () => undefined);
@@ -139,7 +148,32 @@ export function openDatabase(
     }
   }
 
-  return { address, query, close: () => pool.end() };
+  return {
+    address,
+    query,
+    async close() {
+      // A half-open connection never says goodbye.
+      await Promise.race([pool.end(), delay(CLOSE_TIMEOUT_MS, undefined, { ref: false })]);
+      for (const socket of sockets) socket.destroy();
+    },
+  };
+}
+
+/** Asks with a deadline, since a half-open connection never answers. */
+export function withDeadline(sql: Sql, timeoutMs: number): Sql {
+  return {
+    async query<Row extends object>(text: string, values?: readonly unknown[], signal?: AbortSignal) {
+      const deadline = AbortSignal.timeout(timeoutMs);
+      const signals = signal === undefined ? [deadline] : [deadline, signal];
+      try {
+        return await sql.query<Row>(text, values, AbortSignal.any(signals));
+      } catch (error) {
+        if (error !== deadline.reason) throw error;
+        const message = `PostgreSQL has not answered for ${timeoutMs} ms.`;
+        throw new AppError('POSTGRES_UNREACHABLE', message, { cause: error });
+      }
+    },
+  };
 }
 
 /** Ends the statement on the server, then our waiting for it if it still waits. */

@@ -6,6 +6,8 @@ export interface BoltProxy {
   readonly url: string;
   /** The answer to each COMMIT from now on, or the COMMIT itself. */
   readonly cut: (what: 'nothing' | 'answer' | 'commit') => void;
+  /** So many connections were cut. */
+  readonly cuts: () => number;
   readonly close: () => Promise<void>;
 }
 
@@ -15,6 +17,7 @@ const COMMIT = Buffer.from([0, 2, 0xb0, 0x12, 0, 0]);
 export async function createBoltProxy(serverUrl: string): Promise<BoltProxy> {
   const target = new URL(serverUrl);
   const sockets = new Set<Socket>();
+  let cuts = 0;
   let cutting: Parameters<BoltProxy['cut']>[0] = 'nothing';
 
   const server = createServer((client) => {
@@ -28,6 +31,7 @@ export async function createBoltProxy(serverUrl: string): Promise<BoltProxy> {
     client.on('data', (bytes: Buffer) => {
       const commits = bytes.includes(COMMIT);
       if (commits && cutting === 'commit') {
+        cuts += 1;
         client.destroy();
         return;
       }
@@ -37,7 +41,10 @@ export async function createBoltProxy(serverUrl: string): Promise<BoltProxy> {
     upstream.on('data', (bytes: Buffer) => {
       // Once the server has answered, it has committed: only now the client is told nothing.
       if (answers) client.write(bytes);
-      else client.destroy();
+      else {
+        cuts += 1;
+        client.destroy();
+      }
     });
     client.on('close', () => upstream.destroy());
     upstream.on('close', () => client.destroy());
@@ -51,6 +58,7 @@ export async function createBoltProxy(serverUrl: string): Promise<BoltProxy> {
     cut(what) {
       cutting = what;
     },
+    cuts: () => cuts,
     async close() {
       for (const socket of sockets) socket.destroy();
       server.close();

@@ -5,8 +5,14 @@ import { type AddressInfo, type Socket, connect, createServer } from 'node:net';
 export interface Proxy {
   /** The server's URL by way of the proxy. */
   readonly url: string;
-  /** From now on nothing passes, in either direction, and nothing is closed: a half-open connection. */
+  /** Nothing passes any more on the connections that there are, and nothing is closed: they are half-open. */
   silence(): void;
+  /** Cuts the connections that there are. */
+  reset(): void;
+  /** Each way takes so long from now on. */
+  delay(ms: number): void;
+  /** Keeps what clients send until it is released: it arrives, but late. */
+  hold(): { readonly heldBytes: () => number; readonly release: () => void };
   close(): Promise<void>;
 }
 
@@ -19,7 +25,15 @@ export async function createProxy(
 ): Promise<Proxy> {
   const target = new URL(serverUrl);
   const sockets = new Set<Socket>();
-  let silent = false;
+  let silenced = new Set<Socket>();
+  let delayMs = 0;
+  let held: (() => void)[] | null = null;
+  let heldBytes = 0;
+
+  function pass(to: Socket, bytes: Buffer): void {
+    if (delayMs === 0) to.write(bytes);
+    else setTimeout(() => to.write(bytes), delayMs);
+  }
 
   const server = createServer((client) => {
     const upstream = connect(Number(target.port), target.hostname);
@@ -27,18 +41,25 @@ export async function createProxy(
       sockets.add(socket);
       socket.setNoDelay(true);
       socket.on('error', () => undefined);
+      socket.on('close', () => {
+        sockets.delete(socket);
+        if (!silenced.has(socket)) (socket === client ? upstream : client).destroy();
+      });
     }
     client.on('data', (bytes: Buffer) => {
-      if (!silent) upstream.write(fromClient(bytes));
+      if (silenced.has(client)) return;
+      const send = () => {
+        pass(upstream, fromClient(bytes));
+      };
+      if (held === null) {
+        send();
+        return;
+      }
+      heldBytes += bytes.length;
+      held.push(send);
     });
     upstream.on('data', (bytes: Buffer) => {
-      if (!silent) client.write(fromServer(bytes));
-    });
-    client.on('close', () => {
-      if (!silent) upstream.destroy();
-    });
-    upstream.on('close', () => {
-      if (!silent) client.destroy();
+      if (!silenced.has(upstream)) pass(client, fromServer(bytes));
     });
   });
   server.listen(0, '127.0.0.1');
@@ -50,7 +71,25 @@ export async function createProxy(
   return {
     url: url.href,
     silence() {
-      silent = true;
+      silenced = new Set(sockets);
+    },
+    reset() {
+      for (const socket of sockets) socket.resetAndDestroy();
+    },
+    delay(ms) {
+      delayMs = ms;
+    },
+    hold() {
+      const mine: (() => void)[] = [];
+      held = mine;
+      heldBytes = 0;
+      return {
+        heldBytes: () => heldBytes,
+        release() {
+          held = null;
+          for (const send of mine) send();
+        },
+      };
     },
     async close() {
       for (const socket of sockets) socket.destroy();

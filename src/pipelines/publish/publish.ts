@@ -16,7 +16,7 @@ import type { Mapping } from '../../core/mapping.ts';
 import { recordEncoder } from '../../core/records.ts';
 import { createKafka, type KafkaClient, type KafkaOptions } from '../../kafka/client.ts';
 import { createPublisher } from '../../kafka/publisher.ts';
-import { type Database, openDatabase } from '../../postgres/client.ts';
+import { type Database, openDatabase, type Sql, withDeadline } from '../../postgres/client.ts';
 import { createRowReader } from '../../postgres/rows.ts';
 import { inspectSlot } from '../../postgres/slot.ts';
 import { openStream, type ReplicationStream } from '../../postgres/stream.ts';
@@ -51,19 +51,24 @@ export function publishService(options: PublishOptions): Service {
   const { log } = options;
   return {
     async run(signal) {
-      const sql = openDatabase(options.databaseUrl);
-      const reader = openDatabase(options.databaseUrl, { maxConnections: 1, lockTimeoutMs: LOCK_TIMEOUT_MS });
-      const kafka = createKafka(options.kafka, log);
-      try {
-        await keepRunning(() => session({ ...options, sql, reader, client: kafka }, signal), {
-          signal,
-          onRetry(error, failures, delayMs) {
-            log.warn({ error, failures, delayMs }, 'the publisher lost its session; beginning another');
-          },
+      const client = createKafka(options.kafka, log);
+      // Each session has connections of its own: what broke the last one may have left its idle ones half-open.
+      const connected = async () => {
+        const sql = openDatabase(options.databaseUrl);
+        const reader = openDatabase(options.databaseUrl, {
+          maxConnections: 1,
+          lockTimeoutMs: LOCK_TIMEOUT_MS,
         });
-      } finally {
-        await Promise.all([sql.close(), reader.close()]);
-      }
+        await session({ ...options, sql, reader, client }, signal).finally(() =>
+          Promise.all([sql.close(), reader.close()]),
+        );
+      };
+      await keepRunning(connected, {
+        signal,
+        onRetry(error, failures, delayMs) {
+          log.warn({ error, failures, delayMs }, 'the publisher lost its session; beginning another');
+        },
+      });
     },
   };
 }
@@ -87,7 +92,7 @@ async function session(context: Context, signal: AbortSignal): Promise<void> {
     const prepared = await prepare(context, control, signal);
     const confirmed = prepared.observed.slot?.confirmedFlush ?? LSN_ZERO;
     await requireAsynchronous(sql, stream, confirmed, log, signal);
-    const visibility = await createVisibility(sql, prepared, signal);
+    const visibility = await createVisibility(withDeadline(sql, stream.walSenderTimeoutMs), prepared, signal);
     const taken = await takeOver(prepared, mapping, control, visibility.recorded);
     log.info({ epoch: taken.epoch, session: taken.session, slot: mapping.source.slot }, 'streaming');
     await publish(context, stream, taken, visibility, prepared.observed.database);
@@ -109,12 +114,13 @@ async function publish(
   const topics = [...mapping.tables.map((table) => table.topic), mapping.deadLetterTopic];
   const publisher = await createPublisher(client, { topics, maxRecordBytes: maxMessageBytes }, log);
   const mapped = new Map(mapping.tables.map((table) => [table.table, table]));
+  const prompt = withDeadline(sql, stream.walSenderTimeoutMs);
   const shown = new Map<number, Relation>();
   const encoder = recordEncoder(mapping, { name: topicPrefix, database, epoch, session });
   const republisher = createRepublisher({
     mapping,
-    sql,
-    rows: createRowReader(reader),
+    sql: prompt,
+    rows: createRowReader(withDeadline(reader, stream.walSenderTimeoutMs)),
     visibility,
     encoder,
     log,
@@ -137,7 +143,7 @@ async function publish(
         shown.set(relation.oid, relation);
         // The columns are the stream's; key and identity can only be seen as they are now, which is enough: whoever
         // changes them makes the stream announce the table again.
-        const [problem] = await checkKey(sql, table);
+        const [problem] = await checkKey(prompt, table);
         if (problem !== undefined)
           throw new AppError(problem.code, problem.message, { context: { table: table.table } });
       },
@@ -150,7 +156,7 @@ async function publish(
         return oversized(record, bytes, mapping);
       },
       async send(records) {
-        await stillOurs(stream, sql);
+        await stillOurs(stream, prompt);
         await publisher.send(records);
       },
       acknowledge(lsn) {
@@ -178,7 +184,7 @@ function tableRenamed(before: Relation, now: Relation): AppError {
  * A paused process may have lost the slot without noticing (design §2): before each batch PostgreSQL must have been
  * heard from within its timeout, or be asked now. What slips through carries an old session number.
  */
-async function stillOurs(stream: ReplicationStream, sql: Database): Promise<void> {
+async function stillOurs(stream: ReplicationStream, sql: Sql): Promise<void> {
   if (stream.heardAgoMs() > stream.walSenderTimeoutMs / 2) await stream.confirm(sql);
 }
 

@@ -1,0 +1,81 @@
+/** Connections that break, fall silent or are slow, while changes are written. */
+import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { createBoltProxy, type BoltProxy } from '../support/bolt-proxy.ts';
+import { createPlatform, eventually, type Platform, type Process, underLoad } from '../support/platform.ts';
+import { createProxy, type Proxy } from '../support/tcp-proxy.ts';
+
+const WAL_SENDER_TIMEOUT_MS = 3000;
+
+let platform: Platform;
+let postgres: Proxy;
+let bolt: BoltProxy;
+let replicator: Process;
+
+beforeAll(async () => {
+  platform = await createPlatform('network');
+  await platform.sql.query(
+    `alter database ${platform.name} set wal_sender_timeout = ${WAL_SENDER_TIMEOUT_MS}`,
+  );
+  postgres = await createProxy(platform.env['DATABASE_URL'] ?? '');
+  bolt = await createBoltProxy(platform.env['NEO4J_URI'] ?? '');
+  replicator = platform.start(['replicate'], { DATABASE_URL: postgres.url, NEO4J_URI: bolt.url });
+  await replicator.logged(/streaming/);
+});
+afterEach(() => {
+  postgres.delay(0);
+  bolt.cut('nothing');
+});
+afterAll(async () => {
+  await platform.dispose();
+  await postgres.close();
+  await bolt.close();
+});
+
+const passed = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
+const count = (message: RegExp) => replicator.logs.filter((line) => message.test(String(line['msg']))).length;
+
+describe('the graph is right again after the connection to PostgreSQL', () => {
+  it.each(['silence', 'reset'] as const)(
+    '%s: found within twice wal_sender_timeout, and streaming again',
+    async (fault) => {
+      const lost = count(/lost its session/);
+      const streaming = count(/^streaming$/);
+      await underLoad(platform, async () => {
+        await passed(1000);
+        postgres[fault]();
+        await eventually(
+          'the loss is found',
+          () => Promise.resolve(count(/lost its session/) > lost),
+          2 * WAL_SENDER_TIMEOUT_MS,
+        );
+        await eventually('streaming', () => Promise.resolve(count(/^streaming$/) > streaming), 30_000);
+      });
+      await platform.expectEqual();
+    },
+  );
+
+  it('has 200 ms of latency, and no session is lost for it', async () => {
+    const lost = count(/lost its session/);
+    postgres.delay(200);
+    const { changes } = await underLoad(platform, () => passed(5000).then(() => undefined));
+    expect(changes).toBeGreaterThan(200);
+    await platform.expectEqual();
+    expect(count(/lost its session/)).toBe(lost);
+  });
+});
+
+describe('the graph is right again after the connection to Neo4j', () => {
+  it.each(['commit', 'answer'] as const)('is cut at each batch, before its end (%s)', async (what) => {
+    await underLoad(platform, async () => {
+      const before = bolt.cuts();
+      bolt.cut(what);
+      await eventually('three batches are cut', () => Promise.resolve(bolt.cuts() >= before + 3));
+      bolt.cut('nothing');
+    });
+    await platform.expectEqual(90);
+  });
+
+  it('all of it in the process that ran throughout', async () => {
+    await replicator.stop();
+  });
+});
