@@ -130,10 +130,18 @@ describe('a database that does not fit', () => {
 
 describe('--help', () => {
   it('answers within 150 ms of CPU', async () => {
-    const started = startProcess(['graph', '--help'], {});
-    const before = process.resourceUsage();
-    expect(await started.exited).toBe(0);
-    expect(started.stdout()).toMatch(/replicate/);
-    expect(before).toBeDefined();
+    const report = `process.on("exit",()=>{const{user,system}=process.cpuUsage();console.error((user+system)/1000)})`;
+    const millis: number[] = [];
+    for (let run = 0; run < 7; run++) {
+      const started = startProcess(['graph', '--help'], {
+        NODE_OPTIONS: `--import=data:text/javascript,${encodeURIComponent(report)}`,
+      });
+      expect(await started.exited).toBe(0);
+      expect(started.stdout()).toMatch(/replicate/);
+      millis.push(Number(started.stderr()));
+    }
+    const median = millis.sort((a, b) => a - b)[3];
+    expect(median).toBeGreaterThan(1);
+    expect(median).toBeLessThan(150);
   });
 });

@@ -1,6 +1,7 @@
-import { afterEach, it } from 'vitest';
+import { afterEach, expect, it } from 'vitest';
 import { load } from '../../src/sample/load.ts';
 import { createPlatform, eventually, type Platform, underLoad } from '../support/platform.ts';
+import { createProxy } from '../support/tcp-proxy.ts';
 
 let platform: Platform;
 afterEach(() => platform.dispose());
@@ -62,3 +63,61 @@ it('a second publisher stands by and takes over; the first one wakes, gives up i
   await second.stop();
   await first.stop();
 });
+
+it('what a replaced publisher had sent and arrives late is refused, and its key is asked for again', async () => {
+  platform = await loaded('late');
+  await platform.sql.query(`alter database ${platform.name} set wal_sender_timeout = '2s'`);
+  const projector = platform.start(['project']);
+  const kafka = await kafkaProxy(platform.env['KAFKA_BROKERS'] ?? '');
+  const first = platform.start(['publish'], { KAFKA_BROKERS: kafka.brokers });
+  await first.logged(/streaming/);
+  const second = platform.start(['publish']);
+  await second.logged(/standing by/);
+  await platform.expectEqual();
+  const title = (text: string) =>
+    platform.sql.query(
+      `update entity set data = jsonb_build_object('title', $1::text), last_updated_at = now()
+        where id = (select min(id::text)::uuid from entity)`,
+      [text],
+    );
+
+  const held = kafka.hold();
+  await title('older');
+  await eventually('the record is on its way', () => Promise.resolve(held.heldBytes() > 500));
+  first.child.kill('SIGSTOP');
+  await second.logged(/streaming/);
+  await title('newer');
+  await platform.expectEqual();
+  held.release();
+  await projector.logged(/refused records of an older publisher session/);
+  await platform.expectEqual();
+  await eventually('the request reached the publisher through PostgreSQL', () =>
+    Promise.resolve(second.logs.some((line) => line['prefix'] === 'graph.republish')),
+  );
+  first.child.kill('SIGCONT');
+  await first.logged(/standing by/);
+  await platform.expectEqual();
+  for (const process of [projector, second, first]) await process.stop();
+  await kafka.close();
+});
+
+/** Before a broker, whose answers name the proxy in its place. */
+async function kafkaProxy(brokers: string) {
+  const [host = '', port = ''] = brokers.split(':');
+  const address = (number: number) => {
+    const bytes = Buffer.alloc(4);
+    bytes.writeUInt32BE(number);
+    return Buffer.concat([Buffer.from(host), bytes]);
+  };
+  let ours = 0;
+  const proxy = await createProxy(`tcp://${brokers}`, {
+    fromServer(bytes) {
+      const at = bytes.indexOf(address(Number(port)));
+      if (at !== -1) address(ours).copy(bytes, at);
+      return bytes;
+    },
+  });
+  ours = Number(new URL(proxy.url).port);
+  expect(host).toBe('127.0.0.1');
+  return { ...proxy, brokers: `${host}:${ours}` };
+}
