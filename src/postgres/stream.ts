@@ -1,5 +1,5 @@
 /**
- * The replication stream: the only user of pg-logical-replication, whose traps end here (src/README.md lists them).
+ * The replication stream: the only user of pg-logical-replication, whose traps end here.
  *
  * Flow: socket → pg → the library → decoder → queue bounded in bytes → chunks of events, pulled by the reader.
  *       acknowledge(lsn) → standby status → PostgreSQL.
