@@ -115,8 +115,10 @@ describe('an older and a newer write of one node', () => {
     const held = await hold(g, `MATCH (n:Entity {id: 'a'}) REMOVE n._lock DELETE n`);
     const newer = lane.apply([entity('a', at(5), { typeLabel: null })]);
     await blocked(g, 'Entity');
+    // Expected before it can happen: a rejection that nobody waits for yet ends the run.
+    const rejected = expect(newer).rejects.toMatchObject({ code: 'NEO4J_TRANSIENT' });
     await held.release();
-    await expect(newer).rejects.toMatchObject({ code: 'NEO4J_TRANSIENT' });
+    await rejected;
     expect(await lane.apply([entity('a', at(5), { typeLabel: null })])).toMatchObject({ applied: 1 });
     expect(await one('MATCH (n:Entity) RETURN n._position')).toBe(at(5));
   });
@@ -127,8 +129,9 @@ describe('an older and a newer write of one node', () => {
     const held = await hold(g, `MATCH (n:Entity {id: 'a'}) REMOVE n._lock DELETE n`);
     const deleted = lane.apply([nodeDelete('a', at(5))]);
     await blocked(g, 'Entity');
+    const rejected = expect(deleted).rejects.toMatchObject({ code: 'NEO4J_TRANSIENT' });
     await held.release();
-    await expect(deleted).rejects.toMatchObject({ code: 'NEO4J_TRANSIENT' });
+    await rejected;
     await lane.apply([nodeDelete('a', at(5))]);
     expect(await lane.apply([entity('a', at(4))])).toMatchObject({ refused: 1 });
   });
@@ -225,8 +228,9 @@ describe('an older and a newer write of one relationship', () => {
     const held = await hold(g, `MATCH ()-[r:RELATED {id: 'r'}]->() REMOVE r._lock DELETE r`);
     const newer = lane.apply([mutation('r')]);
     await blocked(g, 'RELATED');
+    const rejected = expect(newer).rejects.toMatchObject({ code: 'NEO4J_TRANSIENT' });
     await held.release();
-    await expect(newer).rejects.toMatchObject({ code: 'NEO4J_TRANSIENT' });
+    await rejected;
     expect(await lane.apply([mutation('r')])).toMatchObject({ applied: 1 });
   });
 });
@@ -311,8 +315,9 @@ describe('a purge while a batch looks for tombstones', () => {
     const first = lane.apply(batch);
     await blocked(g, 'Entity');
     expect(await purge()).toBe(1);
+    const rejected = expect(first).rejects.toMatchObject({ code: 'NEO4J_TRANSIENT' });
     await held.release();
-    await expect(first).rejects.toMatchObject({ code: 'NEO4J_TRANSIENT' });
+    await rejected;
     expect(await lane.apply(batch)).toEqual({ applied: 1, refused: 0, purged: ['b'] });
   });
 
@@ -324,8 +329,9 @@ describe('a purge while a batch looks for tombstones', () => {
     const first = lane.apply(batch);
     await blocked(g, 'RELATED');
     expect(await purge()).toBe(1);
+    const rejected = expect(first).rejects.toMatchObject({ code: 'NEO4J_TRANSIENT' });
     await held.release();
-    await expect(first).rejects.toMatchObject({ code: 'NEO4J_TRANSIENT' });
+    await rejected;
     expect(await lane.apply(batch)).toEqual({ applied: 1, refused: 0, purged: ['b'] });
   });
 });

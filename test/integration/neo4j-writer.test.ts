@@ -331,8 +331,9 @@ describe('a truncate', () => {
     await blocked(g, 'Entity');
     const takeOver = g.lane('public.entity');
     await blocked(g, 'SET p.owner');
+    const rejected = expect(cut).rejects.toMatchObject({ code: 'PROGRESS_LOST' });
     await held.release();
-    await expect(cut).rejects.toMatchObject({ code: 'PROGRESS_LOST' });
+    await rejected;
     const heir = await takeOver;
     expect(heir.next()).toBe(dying.next());
     expect(await heir.apply([entity('999', at(2))])).toMatchObject({ refused: 1 });
