@@ -6,7 +6,7 @@ import { endOffsets, withAdmin } from '../kafka/topics.ts';
 import { connectNeo4j } from '../neo4j/client.ts';
 import { readProgress } from '../neo4j/progress.ts';
 import { formatStatus, readStatus } from '../ops/status.ts';
-import { waitForGraph } from '../pipelines/wait.ts';
+import { waitForGraph, type WaitSources } from '../pipelines/wait.ts';
 import { openDatabase } from '../postgres/client.ts';
 import { inspectSlot } from '../postgres/slot.ts';
 import { inspectSource } from '../postgres/source.ts';
@@ -17,18 +17,8 @@ export const SERVERS = ['DATABASE_URL', 'KAFKA_BROKERS', 'NEO4J_URI'] as const;
 /** Exit 0 once the graph has everything committed before the call; throws TIMED_OUT with how far it is. */
 export async function runWait(timeoutMs: number): Promise<void> {
   const context = enabledGraphContext('wait', SERVERS);
-  await withServers(context, async ({ sql, client, graph }) => {
-    const { mapping } = context;
-    await waitForGraph(
-      {
-        mapping,
-        sql,
-        topicEnds: () => topicEnds(client, context),
-        progress: () => readProgress(graph, mapping),
-      },
-      timeoutMs,
-      new AbortController().signal,
-    );
+  await withServers(context, async (servers) => {
+    await waitForGraph(waitSources(servers, context), timeoutMs, new AbortController().signal);
   });
 }
 
@@ -77,7 +67,17 @@ export async function withServers<T>(
   }
 }
 
-export async function topicEnds(client: KafkaClient, { mapping }: GraphContext): Promise<PartitionRange[]> {
+export function waitSources({ sql, client, graph }: Servers, context: GraphContext): WaitSources {
+  const { mapping } = context;
+  return {
+    mapping,
+    sql,
+    topicEnds: () => topicEnds(client, context),
+    progress: () => readProgress(graph, mapping),
+  };
+}
+
+async function topicEnds(client: KafkaClient, { mapping }: GraphContext): Promise<PartitionRange[]> {
   const topics = mapping.tables.map((table) => table.topic);
   const ends = await withAdmin(client, (admin) => endOffsets(admin, topics));
   return [...ends].flatMap(([topic, partitions]) => partitions.map((range) => ({ topic, ...range })));

@@ -7,12 +7,11 @@ import { graphEntities } from '../neo4j/entities.ts';
 import { reportFile } from '../ops/report-file.ts';
 import { type Emit, type Outcome, reconcile } from '../pipelines/reconcile/reconcile.ts';
 import { waitForGraph } from '../pipelines/wait.ts';
-import { readProgress } from '../neo4j/progress.ts';
 import { sourceEntities } from '../postgres/entities.ts';
 import { lockRun } from '../postgres/run-lock.ts';
 import { estimateRows } from '../postgres/tables.ts';
 import { enabledGraphContext } from './graph-context.ts';
-import { SERVERS, topicEnds, withServers } from './graph-reports.ts';
+import { SERVERS, waitSources, withServers } from './graph-reports.ts';
 import { scanProgress } from './scan-progress.ts';
 
 export interface SyncDataOptions {
@@ -54,15 +53,11 @@ export async function runSyncData(options: SyncDataOptions): Promise<void> {
   const stop = stopSignal();
   const lock = await lockRun(databaseUrl, 'graph sync-data', mapping.source.slot);
   try {
-    const outcome = await withServers(context, async ({ sql, client, graph }) => {
+    const outcome = await withServers(context, async (servers) => {
+      const { sql, graph } = servers;
       const source = sourceEntities(sql, entities, filter);
       const nodes = graphEntities(graph, entities, filter);
-      const waiting = {
-        mapping,
-        sql,
-        topicEnds: () => topicEnds(client, context),
-        progress: () => readProgress(graph, mapping),
-      };
+      const waiting = waitSources(servers, context);
       const caughtUp = (timeoutMs: number) => waitForGraph(waiting, timeoutMs, stop.signal);
       const unnamed = await nodes.countUnnamed();
       if (unnamed > 0)
