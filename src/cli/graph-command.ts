@@ -1,5 +1,6 @@
 /** `graph`: the replicator's commands. Logs go to stderr, results to stdout. */
 import { type Command, InvalidArgumentError } from 'commander';
+import type { BackfillOptions } from './backfill.ts';
 import type { SyncDataOptions } from './sync-data.ts';
 
 export function registerGraph(program: Command): void {
@@ -12,14 +13,16 @@ export function registerGraph(program: Command): void {
     ['project', 'apply the topics to the graph (service)'],
     ['replicate', 'publish and project in one process (service)'],
   ] as const) {
-    graph
-      .command(name)
-      .description(description)
-      .option('--manage-publication', 'add tables that are missing from the publication', false)
-      .action(async (options: { managePublication: boolean }) => {
-        const { runService } = await import('./graph-services.ts');
-        await runService(name, options);
-      });
+    const service = graph.command(name).description(description);
+    if (name !== 'project')
+      service
+        .option('--manage-publication', 'add tables that are missing from the publication', false)
+        .option('--no-initial-load', 'leave out the rows that are older than the slot');
+    service.action(async (options: { managePublication?: boolean; initialLoad?: boolean }) => {
+      const { runService } = await import('./graph-services.ts');
+      const { managePublication = false, initialLoad = true } = options;
+      await runService(name, { managePublication, initialLoad });
+    });
   }
 
   graph
@@ -38,6 +41,21 @@ export function registerGraph(program: Command): void {
     .action(async (options: { json: boolean }) => {
       const { runStatus } = await import('./graph-reports.ts');
       await runStatus(options.json);
+    });
+
+  graph
+    .command('backfill')
+    .description('publish rows again, as they are now: all, or those that the options choose')
+    .option('--table <name>', 'only this table')
+    .option('--entity-types <types>', 'only entities of these types, separated by commas')
+    .option('--ids-file <path>', 'only these ids, one a line (of the entities, or of --table)')
+    .option('--changed-after <date>', 'only rows updated after yyyy-mm-dd[ hh:mm[:ss]]')
+    .option('--timezone <zone>', 'of that date, an IANA name', 'UTC')
+    .option('--wait', 'until the graph has them', false)
+    .option('--timeout <seconds>', 'with --wait: give up after this time', seconds, 3600)
+    .action(async (options: BackfillOptions) => {
+      const { runBackfill } = await import('./backfill.ts');
+      await runBackfill(options);
     });
 
   graph

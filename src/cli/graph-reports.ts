@@ -1,24 +1,32 @@
 /** `graph wait` and `graph status`: questions that are answered on stdout and by the exit code. */
+import { isAppError } from '../core/errors.ts';
+import type { Loads } from '../core/loads.ts';
 import type { PartitionRange } from '../kafka/offsets.ts';
 import { createKafka, type KafkaClient } from '../kafka/client.ts';
+import { readControl } from '../kafka/control.ts';
 import { countDeadLetters } from '../kafka/dead-letters.ts';
 import { endOffsets, withAdmin } from '../kafka/topics.ts';
 import { connectNeo4j } from '../neo4j/client.ts';
 import { readProgress } from '../neo4j/progress.ts';
 import { formatStatus, readStatus } from '../ops/status.ts';
-import { waitForGraph, type WaitSources } from '../pipelines/wait.ts';
+import { waitForGraph, type WaitSources, waitUntilLoaded } from '../pipelines/wait.ts';
 import { openDatabase } from '../postgres/client.ts';
 import { inspectSlot } from '../postgres/slot.ts';
 import { inspectSource } from '../postgres/source.ts';
 import { enabledGraphContext, type GraphContext } from './graph-context.ts';
 
+const CONTROL_TIMEOUT_MS = 10_000;
 export const SERVERS = ['DATABASE_URL', 'KAFKA_BROKERS', 'NEO4J_URI'] as const;
 
 /** Exit 0 once the graph has everything committed before the call; throws TIMED_OUT with how far it is. */
 export async function runWait(timeoutMs: number): Promise<void> {
   const context = enabledGraphContext('wait', SERVERS);
+  const { signal } = new AbortController();
+  const deadline = performance.now() + timeoutMs;
   await withServers(context, async (servers) => {
-    await waitForGraph(waitSources(servers, context), timeoutMs, new AbortController().signal);
+    const sources = waitSources(servers, context);
+    await waitUntilLoaded(sources, timeoutMs, signal);
+    await waitForGraph(sources, Math.max(1, deadline - performance.now()), signal);
   });
 }
 
@@ -34,9 +42,14 @@ export async function runStatus(json: boolean): Promise<void> {
           info: await inspectSource(sql),
           slot: await inspectSlot(sql, mapping.source.slot),
         }),
+        loads: () => recordedLoads(client, mapping),
         topics: async () => ({
           ends: await topicEnds(client, context),
-          deadLetters: await countDeadLetters(client, mapping.deadLetterTopic, AbortSignal.timeout(10_000)),
+          deadLetters: await countDeadLetters(
+            client,
+            mapping.deadLetterTopic,
+            AbortSignal.timeout(CONTROL_TIMEOUT_MS),
+          ),
         }),
         graph: () => readProgress(graph, mapping),
       },
@@ -72,9 +85,24 @@ export function waitSources({ sql, client, graph }: Servers, context: GraphConte
   return {
     mapping,
     sql,
+    loads: () => recordedLoads(client, mapping),
     topicEnds: () => topicEnds(client, context),
     progress: () => readProgress(graph, mapping),
   };
+}
+
+/** Null: there is no record of a publisher. */
+async function recordedLoads(
+  client: KafkaClient,
+  { controlTopic }: GraphContext['mapping'],
+): Promise<Loads | null> {
+  const signal = AbortSignal.timeout(CONTROL_TIMEOUT_MS);
+  try {
+    return (await readControl(client, controlTopic, signal)).source?.loads ?? null;
+  } catch (error) {
+    if (isAppError(error, 'KAFKA_TOPIC')) return null;
+    throw error;
+  }
 }
 
 async function topicEnds(client: KafkaClient, { mapping }: GraphContext): Promise<PartitionRange[]> {

@@ -11,7 +11,7 @@ export type ServiceName = 'publish' | 'project' | 'replicate';
  */
 export async function runService(
   name: ServiceName,
-  options: { readonly managePublication: boolean },
+  options: { readonly managePublication: boolean; readonly initialLoad: boolean },
 ): Promise<void> {
   const publishes = name !== 'project';
   const projects = name !== 'publish';

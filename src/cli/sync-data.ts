@@ -1,15 +1,16 @@
 /** `graph sync-data`: options to a run, events to stdout, progress to stderr, the outcome to the exit code. */
 import { randomUUID } from 'node:crypto';
 import { AppError } from '../core/errors.ts';
-import { type EntityFilter, type EntityTable, entityTable } from '../core/entity-table.ts';
+import { type EntityFilter, entityTable } from '../core/entity-table.ts';
 import { instantOf } from '../core/instants.ts';
 import { graphEntities } from '../neo4j/entities.ts';
 import { reportFile } from '../ops/report-file.ts';
 import { type Emit, type Outcome, reconcile } from '../pipelines/reconcile/reconcile.ts';
-import { waitForGraph } from '../pipelines/wait.ts';
+import { requireLoaded, waitForGraph } from '../pipelines/wait.ts';
 import { sourceEntities } from '../postgres/entities.ts';
 import { lockRun } from '../postgres/run-lock.ts';
 import { estimateRows } from '../postgres/tables.ts';
+import { typesOf } from './entity-types.ts';
 import { enabledGraphContext } from './graph-context.ts';
 import { SERVERS, waitSources, withServers } from './graph-reports.ts';
 import { scanProgress } from './scan-progress.ts';
@@ -42,7 +43,7 @@ export async function runSyncData(options: SyncDataOptions): Promise<void> {
   const entities = entityTable(mapping);
   const filter: EntityFilter = {
     changedAfterMicros: changedAfterMs === null ? null : BigInt(changedAfterMs) * 1000n,
-    types: typesOf(options.entityTypes, entities),
+    types: options.entityTypes === undefined ? null : typesOf(options.entityTypes, entities),
   };
   if (changedAfterMs !== null)
     log.info(
@@ -58,6 +59,7 @@ export async function runSyncData(options: SyncDataOptions): Promise<void> {
       const source = sourceEntities(sql, entities, filter);
       const nodes = graphEntities(graph, entities, filter);
       const waiting = waitSources(servers, context);
+      await requireLoaded(waiting);
       const caughtUp = (timeoutMs: number) => waitForGraph(waiting, timeoutMs, stop.signal);
       const unnamed = await nodes.countUnnamed();
       if (unnamed > 0)
@@ -123,17 +125,6 @@ function conclude({ findings, left }: Outcome, { dryRun, failOnDrift }: SyncData
   }
   if (failOnDrift && drift.size > 0) process.exitCode = DRIFT_FOUND;
   else if (!dryRun && (left.length > 0 || unconfirmed.length > 0)) process.exitCode = 1;
-}
-
-function typesOf(list: string | undefined, { types }: EntityTable): readonly string[] | null {
-  if (list === undefined) return null;
-  const named = list.split(',').map((type) => type.trim());
-  const unknown = named.filter((type) => !types.includes(type));
-  if (unknown.length === 0) return [...new Set(named)];
-  throw new AppError(
-    'USAGE',
-    `--entity-types: ${unknown.map((type) => JSON.stringify(type)).join(', ')} not known; the types are ${types.join(', ')}.`,
-  );
 }
 
 /** One line of the specification: keys in alphabetical order, the time in microseconds. */

@@ -160,6 +160,10 @@ export const CATALOGUE = {
     remedy: 'Look at the report: is this the right database? Then raise --max-repairs.',
   },
 
+  LOADING: {
+    disposition: 'fatal',
+    remedy: 'Wait until the initial load is done; eiq-platform graph status shows how far it is.',
+  },
   TIMED_OUT: { disposition: 'fatal', remedy: 'Look at eiq-platform graph status for what is behind.' },
 } as const satisfies Record<string, Entry>;
 

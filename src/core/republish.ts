@@ -15,9 +15,17 @@ export type Reading =
       readonly keys: readonly KeyParts[];
       /** As they were listed, each once. */
       readonly listed: readonly KeyParts[];
-      readonly rest: RepublishRequest | null;
     }
   | { readonly kind: 'range'; readonly after: KeyParts | null; readonly upTo: KeyParts | null };
+
+export function rangeRequest(
+  { table }: Pick<TableMapping, 'table'>,
+  range: { readonly after: KeyParts | null; readonly upTo: KeyParts | null },
+  run: Pick<RepublishRequest, 'runId' | 'reason'>,
+): RepublishRequest {
+  const [after = null, upTo = null] = [range.after, range.upTo].map((key) => key && [...key]);
+  return { v: 1, table, range: { after, upTo }, ...run };
+}
 
 /** null: the request does not fit the table's key. */
 export function readingOf(request: RepublishRequest, table: TableMapping): Reading | null {
@@ -26,9 +34,7 @@ export function readingOf(request: RepublishRequest, table: TableMapping): Readi
     if (request.keys.some((parts) => parts.length !== key.length)) return null;
     const listed = distinct(request.keys.slice(0, ROWS_PER_REQUEST).map((parts) => standing(table, parts)));
     const canonical = listed.map((parts) => canonicalKey(key, parts)).filter((parts) => parts !== null);
-    const over = request.keys.slice(ROWS_PER_REQUEST);
-    const rest = over.length === 0 ? null : { ...request, keys: over };
-    return { kind: 'keys', keys: distinct(canonical), listed, rest };
+    return { kind: 'keys', keys: distinct(canonical), listed };
   }
   const { after, upTo } = request.range;
   const bounds = [after, upTo].map((parts) => {
@@ -43,10 +49,26 @@ export function readingOf(request: RepublishRequest, table: TableMapping): Readi
 /**
  * Listed keys without a row: they become deletes. A uuid in capitals is the row's name to PostgreSQL, but not to the
  * graph: the row is republished, and what bears the other name is deleted. A number is the same in both.
+ * `cut`: not every row could be read; whoever's row was not found is left to another request.
  */
-export function absentKeys(listed: readonly KeyParts[], found: readonly KeyParts[]): KeyParts[] {
+export function absentKeys(
+  { key }: TableMapping,
+  listed: readonly KeyParts[],
+  found: readonly KeyParts[],
+  cut: boolean,
+): { readonly absent: KeyParts[]; readonly unread: KeyParts[] } {
   const present = new Set(found.map((parts) => JSON.stringify(parts)));
-  return listed.filter((parts) => !present.has(JSON.stringify(parts)));
+  const unnamed = listed.filter((parts) => !present.has(JSON.stringify(parts)));
+  if (!cut) return { absent: unnamed, unread: [] };
+  const read = (parts: KeyParts) => present.has(JSON.stringify(canonicalKey(key, parts)));
+  return { absent: unnamed.filter(read), unread: unnamed.filter((parts) => !read(parts)) };
+}
+
+/** What is left of a list of which the first 1,000 were looked for, all but `unread` of them read. */
+export function restOfKeys(request: RepublishRequest, unread: readonly KeyParts[]): RepublishRequest | null {
+  if (!('keys' in request)) throw new RangeError('the request has no keys');
+  const keys = [...unread.map((parts) => [...parts]), ...request.keys.slice(ROWS_PER_REQUEST)];
+  return keys.length === 0 ? null : { ...request, keys };
 }
 
 /** What is left of a range of which the rows up to `last` were read. */

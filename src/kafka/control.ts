@@ -10,6 +10,7 @@
  */
 import { z } from 'zod';
 import { AppError } from '../core/errors.ts';
+import type { TableLoad } from '../core/loads.ts';
 import type { Log } from '../runtime/log.ts';
 import type { KafkaClient } from './client.ts';
 import { createPublisher } from './publisher.ts';
@@ -18,6 +19,15 @@ import type { TopicSpec } from './topics.ts';
 
 const lsnText = z.string().regex(/^[0-9A-F]{1,8}\/[0-9A-F]{1,8}$/);
 const xid8 = z.string().regex(/^[0-9]{1,20}$/);
+
+const tableLoad = z.object({
+  state: z.enum(['loading', 'loaded', 'skipped']),
+  runId: z.string(),
+  cursor: z.array(z.string()).readonly().nullable(),
+  rows: z.int().nonnegative(),
+  expected: z.int().nonnegative(),
+  startedAt: z.iso.datetime(),
+}) satisfies z.ZodType<TableLoad>;
 
 const sourceRecord = z.object({
   kind: z.literal('source'),
@@ -30,6 +40,7 @@ const sourceRecord = z.object({
   /** About to be acknowledged; null while a first start has not made its slot yet. */
   acknowledged: lsnText.nullable(),
   lastCommit: z.object({ lsn: lsnText, xid: z.int().nonnegative() }).nullable(),
+  loads: z.record(z.string(), tableLoad),
   /** Received, and not yet seen by any snapshot (I4): ranges, both ends included. */
   xids: z.array(z.tuple([xid8, xid8])),
   at: z.iso.datetime(),

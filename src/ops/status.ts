@@ -1,6 +1,7 @@
 /** How things stand: each server, the slot, progress per table, dead letters. Whatever cannot be asked is shown as down. */
 import type { Mapping } from '../core/mapping.ts';
 import { describeError } from '../core/errors.ts';
+import { type Loads, paceOf, type TableLoad } from '../core/loads.ts';
 import { formatLsn } from '../core/lsn.ts';
 import type { PartitionRange } from '../kafka/offsets.ts';
 import type { PartitionProgress } from '../neo4j/progress.ts';
@@ -11,6 +12,7 @@ import { recordsBehind } from '../pipelines/wait.ts';
 export interface StatusSources {
   readonly mapping: Mapping;
   readonly source: () => Promise<{ readonly info: SourceInfo; readonly slot: SlotInfo | null }>;
+  readonly loads: () => Promise<Loads | null>;
   readonly topics: () => Promise<{ readonly ends: readonly PartitionRange[]; readonly deadLetters: number }>;
   readonly graph: () => Promise<readonly PartitionProgress[]>;
 }
@@ -38,6 +40,13 @@ export interface Status {
     readonly recordsBehind: number | null;
     /** Commit time of the newest change applied, ISO 8601. */
     readonly appliedUpTo: string | null;
+    /** Of the rows that are older than the slot; null if unknown. */
+    readonly load:
+      | (Pick<TableLoad, 'state' | 'rows' | 'expected'> & {
+          readonly rate: number;
+          readonly etaSeconds: number | null;
+        })
+      | null;
   }[];
   /** Age of the newest change applied, while something is behind; 0 when nothing is; null if unknown. */
   readonly lagSeconds: number | null;
@@ -48,8 +57,9 @@ type ServerStatus = { readonly up: true } | { readonly up: false; readonly error
 
 export async function readStatus(sources: StatusSources, nowMs: number): Promise<Status> {
   const { mapping } = sources;
-  const [source, topics, graph] = await Promise.all([
+  const [source, loads, topics, graph] = await Promise.all([
     ask(sources.source),
+    ask(sources.loads),
     ask(sources.topics),
     ask(sources.graph),
   ]);
@@ -67,6 +77,7 @@ export async function readStatus(sources: StatusSources, nowMs: number): Promise
       recordsBehind:
         ends === null || progress === null ? null : Number(recordsBehind(ends.filter(own), progress)),
       appliedUpTo: applied === 0 ? null : new Date(applied).toISOString(),
+      load: loadOf(loads.value?.[table], nowMs),
     };
   });
   const behind = tables.reduce((sum, table) => sum + (table.recordsBehind ?? 0), 0);
@@ -94,12 +105,25 @@ export async function readStatus(sources: StatusSources, nowMs: number): Promise
   };
 }
 
+function loadOf(load: TableLoad | undefined, nowMs: number): Status['tables'][number]['load'] {
+  if (load === undefined) return null;
+  const { state, rows, expected } = load;
+  return { state, rows, expected, ...paceOf(load, nowMs) };
+}
+
 async function ask<T>(question: () => Promise<T>): Promise<{ value: T | null; server: ServerStatus }> {
   try {
     return { value: await question(), server: { up: true } };
   } catch (error) {
     return { value: null, server: { up: false, error: describeError(error) } };
   }
+}
+
+function describe(load: Status['tables'][number]['load']): string {
+  if (load === null || load.state === 'loaded') return '';
+  if (load.state === 'skipped') return ', older rows were NOT LOADED';
+  const { rows, expected, rate, etaSeconds } = load;
+  return `, LOADING ${rows} of about ${Math.max(rows, expected)} rows, ${rate}/s, ${etaSeconds ?? '?'} s to go`;
 }
 
 /** For people. */
@@ -120,11 +144,10 @@ export function formatStatus(status: Status): string {
   }
   lines.push(`lag       ${status.lagSeconds === null ? 'unknown' : `${status.lagSeconds.toFixed(1)} s`}`);
   const width = Math.max(...status.tables.map((t) => t.table.length));
-  for (const { table, recordsBehind, appliedUpTo } of status.tables) {
+  for (const { table, recordsBehind, appliedUpTo, load } of status.tables) {
     const behind = recordsBehind === null ? 'unknown' : `${recordsBehind} records behind`;
-    lines.push(
-      `table     ${table.padEnd(width)}  ${behind}${appliedUpTo === null ? '' : `, applied up to ${appliedUpTo}`}`,
-    );
+    const applied = appliedUpTo === null ? '' : `, applied up to ${appliedUpTo}`;
+    lines.push(`table     ${table.padEnd(width)}  ${behind}${applied}${describe(load)}`);
   }
   lines.push(`dead letters  ${status.deadLetters ?? 'unknown'}`);
   return `${lines.join('\n')}\n`;

@@ -8,7 +8,8 @@
  * is never confirmed.
  */
 import { setTimeout as delay } from 'node:timers/promises';
-import { AppError } from '../core/errors.ts';
+import { AppError, isAppError } from '../core/errors.ts';
+import { describeLoad, type Loads, unloaded } from '../core/loads.ts';
 import { formatLsn, type Lsn } from '../core/lsn.ts';
 import type { Mapping } from '../core/mapping.ts';
 import { MARKER_PREFIX } from '../core/messages.ts';
@@ -21,12 +22,45 @@ import { inspectSlot } from '../postgres/slot.ts';
 export interface WaitSources {
   readonly mapping: Mapping;
   readonly sql: Sql;
+  /** As recorded; null: no publisher has ever been at work. */
+  readonly loads: () => Promise<Loads | null>;
   readonly topicEnds: () => Promise<readonly PartitionRange[]>;
   readonly progress: () => Promise<readonly PartitionProgress[]>;
 }
 
+const LOADS_POLL_MS = 500;
 const FIRST_POLL_MS = 10;
 const LAST_POLL_MS = 250;
+
+/** Throws LOADING, with how far it is, while rows that are older than the slot may still be missing in the graph. */
+export async function requireLoaded({
+  mapping,
+  loads,
+}: Pick<WaitSources, 'mapping' | 'loads'>): Promise<void> {
+  const recorded = await loads();
+  const pending = recorded === null ? [] : unloaded(recorded, mapping.tables);
+  if (recorded === null || pending.length === 0) return;
+  const tables = pending.map((table) => describeLoad(table, recorded[table]));
+  throw new AppError('LOADING', `The graph is still loading: ${tables.join(', ')}.`);
+}
+
+/** Waits for the initial load. Throws LOADING with how far it is when time is up. */
+export async function waitUntilLoaded(
+  sources: Pick<WaitSources, 'mapping' | 'loads'>,
+  timeoutMs: number,
+  signal: AbortSignal,
+): Promise<void> {
+  const deadline = performance.now() + timeoutMs;
+  for (;;) {
+    try {
+      await requireLoaded(sources);
+      return;
+    } catch (error) {
+      if (!isAppError(error, 'LOADING') || performance.now() + LOADS_POLL_MS > deadline) throw error;
+      await delay(LOADS_POLL_MS, undefined, { signal });
+    }
+  }
+}
 
 /** Resolves when it is there. Throws TIMED_OUT with how far it is, or the signal's reason. */
 export async function waitForGraph(

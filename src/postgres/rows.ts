@@ -8,10 +8,10 @@
 import type { Relation, Tuple } from '../core/change.ts';
 import { AppError } from '../core/errors.ts';
 import type { KeyParts } from '../core/keys.ts';
-import type { KeyKind } from '../core/mapping-schema.ts';
 import type { TableMapping } from '../core/mapping.ts';
 import { parseSnapshot, type Snapshot } from '../core/snapshots.ts';
 import type { Sql } from './client.ts';
+import { KEY_TYPE, keyBetween, keyOrder } from './key-sql.ts';
 import { quoteIdentifier, quoteTable } from './sql.ts';
 
 /** The server that answered, and its snapshot. */
@@ -29,6 +29,8 @@ export interface RowsRead {
   readonly rows: readonly Tuple[];
   /** The rows' keys, as text. */
   readonly keys: readonly KeyParts[];
+  /** There were more rows than could be read at once. */
+  readonly cut: boolean;
 }
 
 export interface RowReader {
@@ -37,7 +39,7 @@ export interface RowReader {
     keys: readonly KeyParts[],
     signal: AbortSignal,
   ) => Promise<RowsRead | null>;
-  /** The first `limit` rows, in the order of their keys, of those in `(after, upTo]`; null: no bound. */
+  /** The first `limit` rows of those in `(after, upTo]`; null: no bound. */
   readonly range: (
     table: TableMapping,
     range: { readonly after: KeyParts | null; readonly upTo: KeyParts | null },
@@ -53,7 +55,8 @@ const WITNESS = `
          case when pg_is_in_recovery() then (select lpad(to_hex(timeline_id), 8, '0') from pg_control_checkpoint())
               else left(pg_walfile_name(pg_current_wal_lsn()), 8) end as timeline`;
 
-const CAST: Readonly<Record<KeyKind, string>> = { uuid: 'uuid', bigint: 'int8', text: 'text' };
+/** Of rows read at once, as they are stored (large values compressed). */
+const MOST_BYTES = 4 * 1024 * 1024;
 
 /** No such column, table or function (an operator of other types); a value that is not of the column's type. */
 const DOES_NOT_FIT = new Set(['42703', '42P01', '42883', '42804', '22P02']);
@@ -110,6 +113,7 @@ export function createRowReader(sql: Sql): RowReader {
       relation: first === undefined ? null : relationOf(table, columns, String(first['types'])),
       rows: tuples,
       keys: tuples.map((tuple) => at.map((i) => tuple[i] ?? '')),
+      cut: first !== undefined && rows.length < Number(first['all_rows']),
     };
   }
 
@@ -132,10 +136,10 @@ export function createRowReader(sql: Sql): RowReader {
   return {
     keys(table, keys, signal) {
       const parts = table.key.map(({ name, kind }, i) => ({ column: `t.${quoteIdentifier(name)}`, kind, i }));
-      const arrays = parts.map(({ kind, i }) => `$${i + 1}::${CAST[kind]}[]`).join(', ');
+      const arrays = parts.map(({ kind, i }) => `$${i + 1}::${KEY_TYPE[kind]}[]`).join(', ');
       const on = parts.map(({ column, i }) => `${column} = wanted.k${i}`).join(' and ');
       const wanted = `unnest(${arrays}) as wanted(${parts.map(({ i }) => `k${i}`).join(', ')})`;
-      const found = `${selectOf(table)} join ${wanted} on ${on}`;
+      const found = selectOf(table, `join ${wanted} on ${on}`);
       return read(
         table,
         found,
@@ -143,35 +147,33 @@ export function createRowReader(sql: Sql): RowReader {
         signal,
       );
     },
-    range(table, { after, upTo }, limit, signal) {
-      const order = orderOf(table);
-      const values: string[] = [];
-      const bound = (parts: KeyParts) => {
-        return table.key.map(({ kind }, i) => `$${values.push(parts[i] ?? '')}::${CAST[kind]}`).join(', ');
-      };
-      const where = [
-        ...(after === null ? [] : [`(${order}) > (${bound(after)})`]),
-        ...(upTo === null ? [] : [`(${order}) <= (${bound(upTo)})`]),
-      ];
-      const filter = where.length === 0 ? '' : `where ${where.join(' and ')}`;
-      return read(table, `${selectOf(table)} ${filter} order by ${order} limit ${limit}`, values, signal);
+    range(table, bounds, limit, signal) {
+      const values: unknown[] = [];
+      const order = keyOrder(table.key);
+      const where = keyBetween(table.key, bounds, values);
+      return read(table, selectOf(table, `where ${where} order by ${order} limit ${limit}`), values, signal);
     },
   };
 }
 
-/** `concat` writes a value as the stream does; a cast would not (booleans, char(n)). */
-function selectOf(table: TableMapping): string {
-  const columns = [...table.columns.keys()].map((name) => `t.${quoteIdentifier(name)}`);
-  const texts = columns.map((c, i) => `case when ${c} is distinct from null then concat(${c}) end as c${i}`);
-  const types = columns.map((c) => `pg_typeof(${c})::oid`).join(', ');
-  return `select ${texts.join(', ')}, concat_ws(',', ${types}) as types from ${quoteTable(table)} as t`;
-}
-
-/** Text by its bytes, as the indexes of keys have it. */
-function orderOf({ key }: TableMapping): string {
-  return key
-    .map(({ name, kind }) => `t.${quoteIdentifier(name)}${kind === 'text' ? ' collate "C"' : ''}`)
-    .join(', ');
+/**
+ * In the order of keys, until they are too many bytes as stored; the first one always. `concat` writes a value as the
+ * stream does; a cast would not (booleans, char(n)).
+ */
+function selectOf(table: TableMapping, which: string): string {
+  const names = [...table.columns.keys()];
+  const columns = names.map((name) => `t.${quoteIdentifier(name)}`);
+  const values = columns.map((_, i) => `t.v${i}`);
+  const order = keyOrder(table.key.map((part) => ({ ...part, name: `v${names.indexOf(part.name)}` })));
+  const bytes = columns.map((c) => `coalesce(pg_column_size(${c}), 0)`).join(' + ');
+  const texts = values.map((v, i) => `case when ${v} is distinct from null then concat(${v}) end as c${i}`);
+  const types = values.map((v) => `pg_typeof(${v})::oid`).join(', ');
+  return `select ${texts.join(', ')}, concat_ws(',', ${types}) as types, t.all_rows
+            from (select t.*, count(*) over () as all_rows,
+                         sum(t.bytes) over (order by ${order}) - t.bytes as bytes_before
+                    from (select ${columns.map((c, i) => `${c} as v${i}`).join(', ')}, ${bytes} as bytes
+                            from ${quoteTable(table)} as t ${which}) as t) as t
+           where t.bytes_before < ${MOST_BYTES} order by ${order}`;
 }
 
 function witnessOf(row: WitnessRow | undefined): Witness {

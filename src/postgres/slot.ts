@@ -95,11 +95,21 @@ export interface PublicationOptions {
   readonly manage: boolean;
 }
 
-/** Tables that it had to add are returned: their older rows are not in the stream and need a backfill. */
-export async function ensurePublication(
+/** Those that it does not publish; all if there is no publication. */
+export async function missingTables(
   sql: Sql,
-  { name, slot, tables, manage }: PublicationOptions,
-): Promise<{ readonly created: boolean; readonly added: readonly TableName[] }> {
+  { name, tables }: Pick<PublicationOptions, 'name' | 'tables'>,
+): Promise<readonly TableName[]> {
+  const published = await sql.query<TableName>(
+    `select schemaname as schema, tablename as name from pg_publication_tables where pubname = $1`,
+    [name],
+  );
+  return tables.filter((t) => !published.some((p) => p.schema === t.schema && p.name === t.name));
+}
+
+/** Creates it, or adds the tables that it lacks if it may. */
+export async function ensurePublication(sql: Sql, options: PublicationOptions): Promise<void> {
+  const { name, slot, tables, manage } = options;
   const publication = quoteIdentifier(name);
   const [existing] = await sql.query(`select from pg_publication where pubname = $1`, [name]);
   if (existing === undefined) {
@@ -115,14 +125,10 @@ export async function ensurePublication(
     await sql.query(
       `create publication ${publication} for table ${quoteTables(tables)} with (publish_via_partition_root = true)`,
     );
-    return { created: true, added: tables };
+    return;
   }
-  const published = await sql.query<TableName>(
-    `select schemaname as schema, tablename as name from pg_publication_tables where pubname = $1`,
-    [name],
-  );
-  const missing = tables.filter((t) => !published.some((p) => p.schema === t.schema && p.name === t.name));
-  if (missing.length === 0) return { created: false, added: [] };
+  const missing = await missingTables(sql, options);
+  if (missing.length === 0) return;
   const statement = `alter publication ${publication} add table ${quoteTables(missing)};`;
   if (!manage) {
     throw new AppError(
@@ -131,5 +137,4 @@ export async function ensurePublication(
     );
   }
   await sql.query(statement);
-  return { created: false, added: missing };
 }

@@ -46,7 +46,7 @@ export async function createPlatform(bench, name) {
 
   /** Starts `graph …`; resolves when its log has the message, with the time it was seen. */
   async function start(command, connectorsDir, message) {
-    const child = spawn(process.execPath, [main, 'graph', command], {
+    const child = spawn(process.execPath, [main, 'graph', ...command.split(' ')], {
       env: { PATH: process.env.PATH, ...stack.env, DATABASE_URL: url.href, CONNECTORS_DIR: connectorsDir },
       stdio: ['ignore', 'ignore', 'pipe'],
     });

@@ -10,7 +10,9 @@ import { insertRows, MARK } from './rows.mjs';
 export async function decode(bench) {
   const rows = bench.rows(200_000);
   const platform = await createPlatform(bench, 'bench_decode');
-  await (await platform.start('publish', platform.connectors('decode'), 'streaming')).stop(); // makes the slot
+  await (
+    await platform.start('publish --no-initial-load', platform.connectors('decode'), 'streaming')
+  ).stop(); // makes the slot
   await insertRows(platform.sql, rows, 100);
   const { name: slot, url: connectionString } = platform;
 
@@ -73,7 +75,7 @@ export async function decode(bench) {
 export async function publish(bench) {
   const platform = await createPlatform(bench, 'bench_publish');
   const connectors = platform.connectors('publish');
-  await (await platform.start('publish', connectors, 'streaming')).stop(); // makes slot and topics
+  await (await platform.start('publish --no-initial-load', connectors, 'streaming')).stop(); // makes slot and topics
 
   const backlog = (rows, perTransaction) => async () => {
     const lsn = await insertRows(platform.sql, rows, perTransaction);

@@ -29,6 +29,8 @@ describe('bad usage exits 2 with a line on stderr and nothing on stdout', () => 
     [['graph', 'wait', '--timeout', '-1']],
     [['graph', 'wait', '--timeout', '0']],
     [['graph', 'status', '--yaml']],
+    [['graph', 'project', '--no-initial-load']],
+    [['graph', 'backfill', '--timeout', '0']],
     [['graph', 'unknown']],
     [['demo', '--entities', '1.5']],
     [['stack', 'now']],

@@ -35,6 +35,7 @@ function source(session: number, acknowledged: string): ControlRecord {
     slot: 'eiq_graph',
     acknowledged,
     lastCommit: { lsn: '0/16B3748', xid: 750 },
+    loads: {},
     xids: [['751', '760']],
     at: new Date().toISOString(),
   };

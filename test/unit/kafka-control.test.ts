@@ -15,6 +15,7 @@ function source(session: number, acknowledged: string | null): string {
     slot: 's',
     acknowledged,
     lastCommit: { lsn: '0/1', xid: 4_294_967_295 },
+    loads: {},
     xids: [['18446744073709551614', '18446744073709551615']],
     at: AT,
   });

@@ -40,7 +40,7 @@ export interface FlowOptions {
   readonly checkRelation: (relation: Relation) => Promise<void>;
   readonly answer: (message: MessageChange, signal: AbortSignal) => Promise<Answer>;
   /** Runs beside the flow until the signal; its failure is the flow's. */
-  readonly watch: (signal: AbortSignal) => Promise<void>;
+  readonly beside: (signal: AbortSignal) => Promise<void>;
   /** Called for each transaction's end, before anything of it is known to be durable. */
   readonly onCommit?: (end: TransactionEnd) => void;
 }
@@ -189,7 +189,7 @@ export async function runFlow(options: FlowOptions): Promise<void> {
     });
   });
   const ended = new AbortController();
-  const watching = options.watch(AbortSignal.any([ended.signal, failure.signal])).catch(fail);
+  const beside = options.beside(AbortSignal.any([ended.signal, failure.signal])).catch(fail);
   try {
     await Promise.race([read(), failed]);
     hurry.abort();
@@ -199,7 +199,7 @@ export async function runFlow(options: FlowOptions): Promise<void> {
     await drainSends();
     await Promise.all(asking);
     ended.abort();
-    await watching;
+    await beside;
     if (!failure.signal.aborted) await acknowledger.drain();
   }
   failure.signal.throwIfAborted();

@@ -4,7 +4,9 @@
  * publication, slot; so that it can die anywhere and be begun again, while anything missing later is a gap (I6).
  */
 import { randomUUID } from 'node:crypto';
+import { tableName } from '../../core/change.ts';
 import { AppError } from '../../core/errors.ts';
+import type { Loads } from '../../core/loads.ts';
 import { parseLsn } from '../../core/lsn.ts';
 import type { Mapping } from '../../core/mapping.ts';
 import { nextGeneration } from '../../core/position.ts';
@@ -27,9 +29,9 @@ import {
 import { deadLetterTopicSpec } from '../../kafka/dead-letters.ts';
 import { ensureTopics, topicsExist, type TopicSpec, withAdmin } from '../../kafka/topics.ts';
 import type { Sql } from '../../postgres/client.ts';
-import { createSlot, ensurePublication, inspectSlot } from '../../postgres/slot.ts';
+import { createSlot, ensurePublication, inspectSlot, missingTables } from '../../postgres/slot.ts';
 import { inspectSource, requireSource, type SourceInfo } from '../../postgres/source.ts';
-import { checkTables, estimateRows } from '../../postgres/tables.ts';
+import { checkTables } from '../../postgres/tables.ts';
 import type { Log } from '../../runtime/log.ts';
 
 export interface PrepareContext {
@@ -59,6 +61,7 @@ export interface Prepared {
   readonly state: ControlState;
   readonly observed: ObservedSource;
   readonly decision: Exclude<SourceDecision, { readonly kind: 'gap' }>;
+  readonly loads: Loads;
 }
 
 /**
@@ -96,9 +99,12 @@ export async function prepare(
     const deadLetters = deadLetterTopicSpec(mapping.deadLetterTopic, replicationFactor);
     const { created } = await ensureTopics(admin, [...dataTopics(mapping), deadLetters]);
     await nameGenerations(control, state, topics);
-    await preparePublicationAndSlot(context, first, signal);
-    if (first) log.info({ topics: created, slot }, 'first start: topics, publication and slot are made');
-    return { state, observed, decision };
+    const loads = await preparePublication(context, control, state, first);
+    if (first) {
+      await createSlot(sql, slot, signal);
+      log.info({ topics: created, slot }, 'first start: topics, publication and slot are made');
+    }
+    return { state, observed, decision, loads };
   });
 }
 
@@ -116,29 +122,24 @@ async function nameGenerations(
   );
 }
 
-async function preparePublicationAndSlot(
-  { mapping, sql, managePublication, log }: PrepareContext,
+/** A table that was not published while others were has to be loaded again: that is recorded before it is added. */
+async function preparePublication(
+  { mapping, sql, managePublication }: PrepareContext,
+  control: ControlWriter,
+  { source, session }: ControlState,
   first: boolean,
-  signal: AbortSignal,
-): Promise<void> {
-  const { publication, slot } = mapping.source;
+): Promise<Loads> {
+  const { publication: name, slot } = mapping.source;
   const tables = mapping.tables.map(({ schema, name }) => ({ schema, name }));
-  const { added } = await ensurePublication(sql, {
-    name: publication,
-    slot,
-    tables,
-    manage: managePublication || first,
-  });
+  const publication = { name, slot, tables, manage: managePublication || first };
+  const missing = new Set((await missingTables(sql, publication)).map(tableName));
+  const recorded = Object.entries(source?.loads ?? {});
+  const loads = Object.fromEntries(recorded.filter(([table]) => !missing.has(table)));
+  if (source !== null && !first && missing.size > 0)
+    await control.write([{ kind: 'source', ...source, session: nextGeneration(session, Date.now()), loads }]);
+  await ensurePublication(sql, publication);
   await requireTables(sql, mapping, 'with the publication');
-  if (first) await createSlot(sql, slot, signal);
-  const older = first ? tables : added;
-  const rows = await estimateRows(sql, older);
-  if (rows > 0) {
-    log.warn(
-      { rows },
-      'rows older than the slot are not in the stream: each reaches the graph when it next changes',
-    );
-  }
+  return loads;
 }
 
 /** All problems of all tables at once. Before the publication is made or changed, what it lacks is no problem yet. */
@@ -169,6 +170,7 @@ function beginning(mapping: Mapping, state: ControlState, source: SourceInfo): C
     session: nextGeneration(state.session, now),
     acknowledged: null,
     lastCommit: null,
+    loads: {},
     xids: [],
     at: new Date(now).toISOString(),
   };

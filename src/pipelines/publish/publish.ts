@@ -29,6 +29,7 @@ import { keepRunning } from '../../runtime/retry.ts';
 import type { Service } from '../../runtime/service.ts';
 import { oversized } from './dead-letters.ts';
 import { runFlow } from './flow.ts';
+import { createLoader, type Loader } from './loader.ts';
 import { checkSource, openControl, prepare } from './prepare.ts';
 import { createRepublisher } from './republisher.ts';
 import { type Session, takeOver } from './take-over.ts';
@@ -39,6 +40,8 @@ export interface PublishOptions {
   readonly databaseUrl: string;
   readonly kafka: KafkaOptions;
   readonly managePublication: boolean;
+  /** Publish the rows that are older than the slot? */
+  readonly initialLoad: boolean;
   readonly log: Log;
 }
 
@@ -93,9 +96,16 @@ async function session(context: Context, signal: AbortSignal): Promise<void> {
     const confirmed = prepared.observed.slot?.confirmedFlush ?? LSN_ZERO;
     await requireAsynchronous(sql, stream, confirmed, log, signal);
     const visibility = await createVisibility(withDeadline(sql, stream.walSenderTimeoutMs), prepared, signal);
-    const taken = await takeOver(prepared, mapping, control, visibility.recorded);
+    const loader = createLoader({
+      mapping,
+      sql: withDeadline(sql, stream.walSenderTimeoutMs),
+      recorded: prepared.loads,
+      skip: !context.initialLoad,
+      log,
+    });
+    const taken = await takeOver(prepared, mapping, control, visibility.recorded, loader.loads);
     log.info({ epoch: taken.epoch, session: taken.session, slot: mapping.source.slot }, 'streaming');
-    await publish(context, stream, taken, visibility, prepared.observed.database);
+    await publish(context, stream, taken, visibility, loader, prepared.observed.database);
   } finally {
     await stream?.close();
     await control.close();
@@ -107,6 +117,7 @@ async function publish(
   stream: ReplicationStream,
   taken: Session,
   visibility: Visibility,
+  loader: Loader,
   database: string,
 ): Promise<void> {
   const { epoch, session } = taken;
@@ -123,6 +134,7 @@ async function publish(
     rows: createRowReader(withDeadline(reader, stream.walSenderTimeoutMs)),
     visibility,
     encoder,
+    onAnswered: loader.answered,
     log,
   });
   try {
@@ -163,7 +175,9 @@ async function publish(
         stream.acknowledge(lsn);
       },
       answer: republisher.answer,
-      watch: visibility.watch,
+      async beside(signal) {
+        await Promise.all([visibility.watch(signal), loader.run(signal)]);
+      },
       onCommit({ transaction }) {
         visibility.received(transaction.xid);
       },

@@ -5,15 +5,23 @@
  *
  * Guarantee: what is published at M was read by a snapshot that sees every transaction up to M's own. A reading too
  * early is tried again for a moment; then the request is emitted once more and answered where that stands, so that
- * neither a silent synchronous standby nor a locked table holds up the stream. So is what goes beyond 1,000 rows.
+ * neither a silent synchronous standby nor a locked table holds up the stream. So is what goes beyond 1,000 rows or 4 MiB.
  * On failure: a request that cannot be understood is counted, logged without its content, and skipped.
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import type { MessageChange } from '../../core/change.ts';
+import type { Lsn } from '../../core/lsn.ts';
 import { type Mapping, tableByName, type TableMapping } from '../../core/mapping.ts';
 import { parseRepublishRequest, REPUBLISH_PREFIX, type RepublishRequest } from '../../core/messages.ts';
 import type { RecordEncoder } from '../../core/records.ts';
-import { absentKeys, type Reading, readingOf, restOfRange, ROWS_PER_REQUEST } from '../../core/republish.ts';
+import {
+  absentKeys,
+  type Reading,
+  readingOf,
+  restOfKeys,
+  restOfRange,
+  ROWS_PER_REQUEST,
+} from '../../core/republish.ts';
 import type { Sql } from '../../postgres/client.ts';
 import { emitMessage } from '../../postgres/messages.ts';
 import type { RowReader, RowsRead } from '../../postgres/rows.ts';
@@ -27,6 +35,8 @@ export interface RepublisherOptions {
   readonly rows: RowReader;
   readonly visibility: Visibility;
   readonly encoder: RecordEncoder;
+  /** Called when nothing is left of the request. */
+  readonly onAnswered: (request: RepublishRequest, commitLsn: Lsn) => void;
   readonly log: Log;
 }
 
@@ -95,18 +105,26 @@ export function createRepublisher(options: RepublisherOptions): Republisher {
       }
 
       const { relation, keys } = found;
-      const last = keys[ROWS_PER_REQUEST - 1];
-      const over = reading.kind === 'range' && keys.length > ROWS_PER_REQUEST && last !== undefined;
-      const rest = reading.kind === 'keys' ? reading.rest : over ? restOfRange(request, last) : null;
-      if (rest !== null) await emit(rest);
-      const now = Date.now();
       const tuples = relation === null ? [] : found.rows.slice(0, ROWS_PER_REQUEST);
+      const last = keys[tuples.length - 1];
+      const { absent, unread } =
+        reading.kind === 'keys'
+          ? absentKeys(table, reading.listed, keys, found.cut)
+          : { absent: [], unread: [] };
+      const rest =
+        reading.kind === 'keys'
+          ? restOfKeys(request, unread)
+          : (found.cut || keys.length > tuples.length) && last !== undefined
+            ? restOfRange(request, last)
+            : null;
+      if (rest === null) options.onAnswered(request, transaction.commitLsn);
+      else await emit(rest);
+      const now = Date.now();
       const records = tuples.flatMap((after) =>
         relation === null
           ? []
           : encoder.encode({ op: 'r', relation, before: null, after, position, ownLsn, transaction }, now),
       );
-      const absent = reading.kind === 'keys' ? absentKeys(reading.listed, keys) : [];
       for (const key of absent) records.push(encoder.absent(message, table, key, now));
       const { runId } = request;
       log.debug(

@@ -2,6 +2,7 @@
  * Begins a session on a slot that is ours (design §2): its epoch, and a session number above all before it. What a paused
  * predecessor may still write carries its own, older number.
  */
+import type { Loads } from '../../core/loads.ts';
 import type { Safe } from '../../core/acknowledgements.ts';
 import { formatLsn, type Lsn, LSN_ZERO } from '../../core/lsn.ts';
 import { nextGeneration } from '../../core/position.ts';
@@ -19,13 +20,14 @@ export interface Session {
 }
 
 /**
- * `xids`: those received that no snapshot has seen yet. Durable when resolved: from here on every record of an older session is stale.
+ * `xids`: those received that no snapshot has seen yet; `loads`: how far each table is loaded. Durable when resolved: from here on every record of an older session is stale.
  */
 export async function takeOver(
   { state, observed, decision }: Prepared,
   mapping: Mapping,
   control: ControlWriter,
   xids: () => SourceRecord['xids'],
+  loads: (acknowledged: Lsn) => Loads,
 ): Promise<Session> {
   const recorded = state.source;
   const epoch = recorded?.epoch ?? nextGeneration(0, Date.now());
@@ -43,6 +45,7 @@ export async function takeOver(
       safe.lastCommit === null
         ? (recorded?.lastCommit ?? null)
         : { lsn: formatLsn(safe.lastCommit.commitLsn), xid: safe.lastCommit.xid },
+    loads: loads(safe.lsn),
     xids: xids(),
     at: new Date().toISOString(),
   });

@@ -3,7 +3,7 @@ import { loadMapping } from '../../../src/config/connectors.ts';
 import { canonicalKey, keyJson } from '../../../src/core/keys.ts';
 import { type Mapping, tableByName, type TableMapping } from '../../../src/core/mapping.ts';
 import { parseRepublishRequest } from '../../../src/core/messages.ts';
-import { absentKeys, readingOf, restOfRange } from '../../../src/core/republish.ts';
+import { absentKeys, readingOf, restOfKeys, restOfRange } from '../../../src/core/republish.ts';
 
 const mapping: Mapping = loadMapping('connectors');
 function table(name: string): TableMapping {
@@ -45,7 +45,6 @@ describe('a reading', () => {
       kind: 'keys',
       keys: [[uuid]],
       listed: [[uuid.toUpperCase()], [uuid], ['foreign']],
-      rest: null,
     });
     const numbers = [['007'], ['7'], ['-0'], ['9223372036854775808'], ['x']];
     expect(readingOf({ ...base, keys: numbers }, table('extract'))).toMatchObject({
@@ -57,8 +56,10 @@ describe('a reading', () => {
   it('of more than 1,000 keys leaves the others to another request', () => {
     const keys = Array.from({ length: 1500 }, (_, i) => [String(i)]);
     const reading = readingOf({ ...base, keys }, table('extract'));
-    expect(reading).toMatchObject({ rest: { ...base, keys: keys.slice(1000) } });
     expect(reading).toHaveProperty('keys', keys.slice(0, 1000));
+    expect(restOfKeys({ ...base, keys }, [])).toEqual({ ...base, keys: keys.slice(1000) });
+    expect(restOfKeys({ ...base, keys }, [['7']])).toEqual({ ...base, keys: [['7'], ...keys.slice(1000)] });
+    expect(restOfKeys({ ...base, keys: [['7']] }, [])).toBeNull();
   });
 
   it('of a range goes on behind the last row', () => {
@@ -76,7 +77,21 @@ describe('a reading', () => {
   });
 
   it('finds that a listed key has no row', () => {
-    expect(absentKeys([['A'], ['a'], ['b']], [['a']])).toEqual([['A'], ['b']]);
+    const listed = [['007'], ['7'], ['8']];
+    expect(absentKeys(table('extract'), listed, [['7']], false)).toEqual({
+      absent: [['007'], ['8']],
+      unread: [],
+    });
+  });
+
+  it('of too many bytes leaves a key whose row was not read to another request', () => {
+    const listed = [[uuid.toUpperCase()], [uuid], ['foreign']];
+    const entity = table('entity');
+    expect(absentKeys(entity, listed, [[uuid]], true)).toEqual({
+      absent: [[uuid.toUpperCase()]],
+      unread: [['foreign']],
+    });
+    expect(absentKeys(entity, listed, [], true)).toEqual({ absent: [], unread: listed });
   });
 });
 

@@ -1,0 +1,143 @@
+/** `graph backfill`: which rows are asked for again, from the options to a line per table on stdout. */
+import { randomUUID } from 'node:crypto';
+import { readFileSync } from 'node:fs';
+import { entityTable } from '../core/entity-table.ts';
+import { AppError } from '../core/errors.ts';
+import { instantOf } from '../core/instants.ts';
+import { type Mapping, tableByName, type TableMapping } from '../core/mapping.ts';
+import { backfill, type Wanted } from '../pipelines/backfill.ts';
+import { waitForGraph } from '../pipelines/wait.ts';
+import { openDatabase } from '../postgres/client.ts';
+import type { RowFilter } from '../postgres/key-pages.ts';
+import { inspectSlot } from '../postgres/slot.ts';
+import { typesOf } from './entity-types.ts';
+import { enabledGraphContext } from './graph-context.ts';
+import { SERVERS, waitSources, withServers } from './graph-reports.ts';
+
+export interface BackfillOptions {
+  readonly table?: string;
+  readonly entityTypes?: string;
+  readonly idsFile?: string;
+  readonly changedAfter?: string;
+  readonly timezone: string;
+  readonly wait: boolean;
+  readonly timeout: number;
+}
+
+const SAY_EVERY_MS = 10_000;
+
+export async function runBackfill(options: BackfillOptions): Promise<void> {
+  const context = enabledGraphContext('backfill', options.wait ? SERVERS : ['DATABASE_URL']);
+  const { mapping, databaseUrl, log } = context;
+  const wanted = wantedOf(options, mapping);
+  const { signal } = new AbortController();
+  const runId = randomUUID();
+  const sql = openDatabase(databaseUrl);
+  try {
+    const { slot } = mapping.source;
+    const found = await inspectSlot(sql, slot);
+    if (found === null)
+      throw new AppError('SOURCE_CHANGED', `The slot ${slot} does not exist: no publisher has ever started.`);
+    if (found.activePid === null)
+      process.stderr.write('No publisher is running: the requests wait in the WAL until one starts.\n');
+    let saidAt = performance.now();
+    const asked = await backfill(
+      {
+        sql,
+        slot,
+        wanted,
+        runId,
+        onProgress(table, rows) {
+          if (performance.now() - saidAt < SAY_EVERY_MS) return;
+          saidAt = performance.now();
+          log.info({ runId, table, rows }, 'backfill');
+        },
+      },
+      signal,
+    );
+    for (const [table, rows] of asked) process.stdout.write(`${table}: ${rows} rows asked for\n`);
+  } finally {
+    await sql.close();
+  }
+  if (!options.wait) return;
+  await withServers(context, (servers) =>
+    waitForGraph(waitSources(servers, context), options.timeout * 1000, signal),
+  );
+}
+
+function wantedOf(options: BackfillOptions, mapping: Mapping): Wanted[] {
+  const { table: name, entityTypes, idsFile, changedAfter, timezone } = options;
+  if (idsFile !== undefined && (entityTypes !== undefined || changedAfter !== undefined))
+    throw new AppError('USAGE', '--ids-file names every row: leave out --entity-types and --changed-after.');
+  const onlyEntities = entityTypes !== undefined || idsFile !== undefined;
+  const entities = onlyEntities ? entityTable(mapping) : null;
+  const tables =
+    name === undefined ? (entities === null ? mapping.tables : [entities.mapping]) : [tableOf(name, mapping)];
+  const micros = changedAfter === undefined ? null : BigInt(instantOf(changedAfter, timezone)) * 1000n;
+  return tables.map((table): Wanted => {
+    if (idsFile !== undefined) return { table, which: 'listed', keys: idsOf(idsFile, table) };
+    const { key } = entities?.mapping ?? table;
+    if (entityTypes !== undefined && (entities === null || key !== table.key))
+      throw new AppError('USAGE', `--entity-types: ${table.table} has none.`);
+    const filter: RowFilter = {
+      types:
+        entities === null || entityTypes === undefined
+          ? null
+          : { column: entities.type.column, values: typesOf(entityTypes, entities) },
+      changedAfter: micros === null ? null : { column: updatedColumn(table), micros },
+    };
+    return filter.types === null && filter.changedAfter === null
+      ? { table, which: 'all' }
+      : { table, which: 'filtered', filter };
+  });
+}
+
+function tableOf(name: string, mapping: Mapping): TableMapping {
+  const table = tableByName(mapping, name) ?? tableByName(mapping, `public.${name}`);
+  if (table !== undefined) return table;
+  const known = mapping.tables.map(({ table }) => table).join(', ');
+  throw new AppError('USAGE', `--table ${name}: not mapped; the tables are ${known}.`);
+}
+
+/** The column that becomes the timestamp `last_updated_at`. */
+function updatedColumn({ table, target }: TableMapping): string {
+  const properties = target.kind === 'node' ? target.properties : target.type.otherwise.properties;
+  const found = properties.find(
+    ({ name, from }) => name === 'last_updated_at' && from[0]?.as === 'timestamp',
+  );
+  if (found?.from[0] === undefined)
+    throw new AppError('USAGE', `--changed-after: ${table} has no last_updated_at; name a --table that has.`);
+  return found.from[0].column;
+}
+
+/** One id a line; of a composite key the JSON array of its parts. */
+function idsOf(path: string, { table, key }: TableMapping): (readonly string[])[] {
+  let text: string;
+  try {
+    text = readFileSync(path, 'utf8');
+  } catch (error) {
+    throw new AppError(
+      'USAGE',
+      `--ids-file ${path}: it cannot be read (${String((error as NodeJS.ErrnoException).code)}).`,
+    );
+  }
+  const lines = text.split(/\r?\n/).filter((line) => line.trim() !== '');
+  if (lines.length === 0) throw new AppError('USAGE', `--ids-file ${path}: it is empty.`);
+  return lines.map((line, i) => {
+    const parts = key.length === 1 ? [line.trim()] : partsOf(line);
+    if (parts?.length === key.length) return parts;
+    throw new AppError(
+      'USAGE',
+      `--ids-file ${path}: line ${i + 1} is no key of ${table}, which has ${key.length} parts.`,
+    );
+  });
+}
+
+function partsOf(line: string): string[] | null {
+  try {
+    const parts: unknown = JSON.parse(line);
+    return Array.isArray(parts) ? parts.map(String) : null;
+  } catch {
+    return null;
+  }
+}
