@@ -58,6 +58,35 @@ export function registerGraph(program: Command): void {
       await runBackfill(options);
     });
 
+  const deadLetters = graph
+    .command('dead-letters')
+    .description('records that could not be applied: list, redrive or discard them');
+  deadLetters
+    .command('list')
+    .description('those that are open, oldest first')
+    .option('--json', 'as one JSON array', false)
+    .action(async (options: { json: boolean }) => {
+      const { listDeadLetters } = await import('./dead-letters.ts');
+      await listDeadLetters(options.json);
+    });
+  deadLetters
+    .command('redrive')
+    .description('ask for their rows again, and settle those that do not fail again')
+    .option('--id <id...>', 'only these')
+    .option('--timeout <seconds>', 'for the graph to have them', seconds, 60)
+    .action(async (options: { id?: readonly string[]; timeout: number }) => {
+      const { redriveDeadLetters } = await import('./dead-letters.ts');
+      await redriveDeadLetters(options.id ?? [], options.timeout * 1000);
+    });
+  deadLetters
+    .command('discard')
+    .description('settle them without doing anything')
+    .requiredOption('--id <id...>', 'these')
+    .action(async (options: { id: readonly string[] }) => {
+      const { discardDeadLetters } = await import('./dead-letters.ts');
+      await discardDeadLetters(options.id);
+    });
+
   graph
     .command('sync-data')
     .description('compare all entities of PostgreSQL and the graph, report the differences, and repair them')

@@ -4,7 +4,7 @@ import type { Loads } from '../core/loads.ts';
 import type { PartitionRange } from '../kafka/offsets.ts';
 import { createKafka, type KafkaClient } from '../kafka/client.ts';
 import { readControl } from '../kafka/control.ts';
-import { countDeadLetters } from '../kafka/dead-letters.ts';
+import { readDeadLetters } from '../kafka/dead-letters.ts';
 import { endOffsets, withAdmin } from '../kafka/topics.ts';
 import { connectNeo4j } from '../neo4j/client.ts';
 import { readProgress } from '../neo4j/progress.ts';
@@ -45,11 +45,9 @@ export async function runStatus(json: boolean): Promise<void> {
         loads: () => recordedLoads(client, mapping),
         topics: async () => ({
           ends: await topicEnds(client, context),
-          deadLetters: await countDeadLetters(
-            client,
-            mapping.deadLetterTopic,
-            AbortSignal.timeout(CONTROL_TIMEOUT_MS),
-          ),
+          deadLetters: (
+            await readDeadLetters(client, mapping.deadLetterTopic, AbortSignal.timeout(CONTROL_TIMEOUT_MS))
+          ).length,
         }),
         graph: () => readProgress(graph, mapping),
       },

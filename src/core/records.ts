@@ -30,10 +30,25 @@ export interface DataRecord {
 }
 
 export interface RecordEncoder {
-  /** Records of a row change or truncate; none for a table that is not mapped, or for a message. */
+  /**
+   * Records of a row change or truncate; none for a table that is not mapped, or for a message. An update that would be
+   * too large with its old row goes without.
+   */
   readonly encode: (change: Change, nowMs: number) => readonly DataRecord[];
   /** A delete at a message's position of a key that was asked for and has no row (I3). */
   readonly absent: (message: MessageChange, table: TableMapping, key: KeyParts, nowMs: number) => DataRecord;
+}
+
+/** Of a record's batch, beside key and value. */
+const OVERHEAD_BYTES = 1024;
+
+/** Most that `recordBytes` may be for the topic to take the record. */
+export function maxRecordBytes({ source }: Mapping): number {
+  return source.maxMessageBytes - OVERHEAD_BYTES;
+}
+
+export function recordBytes({ key, value }: Pick<DataRecord, 'key' | 'value'>): number {
+  return Buffer.byteLength(value) + Buffer.byteLength(key);
 }
 
 interface Table {
@@ -45,6 +60,7 @@ interface Table {
 
 export function recordEncoder(mapping: Mapping, origin: Origin): RecordEncoder {
   const byName = new Map(mapping.tables.map((table) => [table.table, table]));
+  const mostBytes = maxRecordBytes(mapping);
   const versions = new WeakMap<Relation, Table | 'unmapped'>();
   let transaction: TransactionInfo | null = null;
   let source: ReturnType<typeof sourceEncoder> | null = null;
@@ -98,8 +114,9 @@ export function recordEncoder(mapping: Mapping, origin: Origin): RecordEncoder {
     if (op !== 'u' || before === null) return [created(op === 'd' ? 'c' : op, key, null, rows.row(after))];
     const oldKey = rows.key(before);
     if (oldKey !== key) return [deleted(oldKey), created('c', key, null, rows.row(after))];
-    const old = change.relation.replicaIdentity === 'f' ? rows.row(before) : null;
-    return [created('u', key, old, rows.row(after))];
+    const now = rows.row(after);
+    const whole = created('u', key, change.relation.replicaIdentity === 'f' ? rows.row(before) : null, now);
+    return [recordBytes(whole) <= mostBytes ? whole : created('u', key, null, now)];
   }
 
   return {

@@ -1,7 +1,11 @@
 /**
  * Records that could not be applied, each with its reason (I12): a compacted topic with the latest letter of each record
  * key, so that a key that fails again and again takes one place. Redriving is a republish request; see there.
+ *
+ * A letter is settled by a record of another key that names it, and never removed: a letter of the same key that is
+ * written at that very moment stays open.
  */
+import { createHash } from 'node:crypto';
 import { z } from 'zod';
 import { AppError } from '../core/errors.ts';
 import type { Log } from '../runtime/log.ts';
@@ -27,11 +31,18 @@ const deadLetter = z.object({
   value: z.string().optional(),
 });
 
+const settlement = z.object({ settled: z.string(), at: z.iso.datetime() });
+
 export type DeadLetter = z.infer<typeof deadLetter>;
+
+/** `id` names the letter, not its key: another letter of the same key has another one. */
+export type OpenLetter = DeadLetter & { readonly id: string };
 
 export interface DeadLetters {
   /** Durable when resolved. */
   readonly send: (letters: readonly Omit<DeadLetter, 'at'>[]) => Promise<void>;
+  /** They are open no longer. Durable when resolved. */
+  readonly settle: (letters: readonly OpenLetter[]) => Promise<void>;
   readonly close: () => Promise<void>;
 }
 
@@ -43,6 +54,14 @@ export async function createDeadLetters(kafka: KafkaClient, topic: string, log: 
   const publisher = await createPublisher(kafka, { topics: [topic] }, log);
   return {
     send: (letters) => publisher.send(letters.map((letter) => deadLetterRecord(topic, letter))),
+    settle: (letters) =>
+      publisher.send(
+        letters.map(({ id, topic: of, key }) => ({
+          topic,
+          key: JSON.stringify({ settles: { topic: of, key } }),
+          value: JSON.stringify({ settled: id, at: new Date().toISOString() }),
+        })),
+      ),
     close: () => publisher.close(),
   };
 }
@@ -59,28 +78,30 @@ export function deadLetterRecord(
   };
 }
 
-/** The latest letter of each record key. Rejects with KAFKA_TOPIC if the topic is missing. */
+/** The latest letter of each record key that is not settled, oldest first. Rejects with KAFKA_TOPIC if the topic is missing. */
 export async function readDeadLetters(
   kafka: KafkaClient,
   topic: string,
   signal: AbortSignal,
-): Promise<readonly DeadLetter[]> {
-  const latest = await readLatest(kafka, topic, signal);
-  return [...latest.values()].map((value) => {
+): Promise<readonly OpenLetter[]> {
+  const latest = [...(await readLatest(kafka, topic, signal)).values()].map((value) => {
     try {
-      return deadLetter.parse(JSON.parse(value.toString()));
+      return z.union([settlement, deadLetter]).parse(JSON.parse(value.toString()));
     } catch (cause) {
       throw new AppError('KAFKA_FAILED', `Topic ${topic} holds a dead letter that cannot be understood.`, {
         cause,
       });
     }
   });
+  const settled = new Set(latest.flatMap((record) => ('settled' in record ? [record.settled] : [])));
+  return latest
+    .flatMap((record) => ('settled' in record ? [] : [{ ...record, id: idOf(record) }]))
+    .filter(({ id }) => !settled.has(id))
+    .sort((a, b) => Date.parse(a.at) - Date.parse(b.at));
 }
 
-export async function countDeadLetters(
-  kafka: KafkaClient,
-  topic: string,
-  signal: AbortSignal,
-): Promise<number> {
-  return (await readLatest(kafka, topic, signal)).size;
+/** Short enough to be typed. */
+function idOf({ topic, key, partition, offset, position, at }: DeadLetter): string {
+  const name = JSON.stringify([topic, key, partition, offset, position, at]);
+  return createHash('sha256').update(name).digest('hex').slice(0, 12);
 }

@@ -31,6 +31,7 @@ describe('bad usage exits 2 with a line on stderr and nothing on stdout', () => 
     [['graph', 'status', '--yaml']],
     [['graph', 'project', '--no-initial-load']],
     [['graph', 'backfill', '--timeout', '0']],
+    [['graph', 'dead-letters', 'discard']],
     [['graph', 'unknown']],
     [['demo', '--entities', '1.5']],
     [['stack', 'now']],

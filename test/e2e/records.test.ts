@@ -45,12 +45,12 @@ async function insertText(bytes: number): Promise<string> {
 }
 
 describe('a row', () => {
-  it('of 1 MB and of 16 MB is delivered; one beyond the limit is a dead letter, and the slot moves on', async () => {
+  it('of 1 MB and of 16 MB is delivered; one beyond the limit is a dead letter until it is smaller, and the slot moves on', async () => {
     const replicator = await replicate();
     await insertText(1_000_000);
     await insertText(16_000_000);
     await platform.expectEqual(90);
-    const id = await insertText(24_000_000);
+    const id = await insertText(100_000_000);
     await insertText(1000);
     expect(await platform.run(['wait', '--timeout', '60'])).toMatchObject({ code: 0 });
     expect((await deadLetters()).map((letter) => [letter.reason.code, letter.key])).toEqual([
@@ -58,8 +58,17 @@ describe('a row', () => {
     ]);
     const status = JSON.parse((await platform.run(['status', '--json'])).stdout) as { deadLetters: number };
     expect(status.deadLetters).toBe(1);
-    await platform.sql.query(`delete from entity where id = $1`, [id]);
+    expect(await platform.run(['dead-letters', 'redrive'])).toMatchObject({
+      code: 1,
+      stdout: '0 redriven, 1 failed again\n',
+    });
+    await platform.sql.query(`update entity set data = '{}' where id = $1`, [id]);
+    expect(await platform.run(['dead-letters', 'redrive'])).toMatchObject({
+      code: 0,
+      stdout: '1 redriven, 0 failed again\n',
+    });
     await platform.expectEqual();
+    expect(await deadLetters()).toEqual([]);
     expect(replicator.child.exitCode).toBeNull();
   });
 
@@ -114,7 +123,34 @@ describe('a record', () => {
       '{"id":"no json"}': 'RECORD_MALFORMED',
       '{"id":"null"}': 'RECORD_MALFORMED',
     });
+    const listed = await platform.run(['dead-letters', 'list']);
+    expect(listed.stdout.trim().split('\n')).toHaveLength(3);
+    expect(await platform.run(['dead-letters', 'redrive', '--id', 'nonsense'])).toMatchObject({
+      code: 2,
+      stdout: '',
+    });
+    const redriven = await platform.run(['dead-letters', 'redrive']);
+    expect(redriven).toMatchObject({ code: 0, stdout: '3 redriven, 0 failed again\n' });
+    expect(await deadLetters()).toEqual([]);
+    await platform.expectEqual();
     expect(replicator.child.exitCode).toBeNull();
+  });
+
+  it('whose key is none of a row can only be discarded', async () => {
+    await replicate();
+    await insertText(100);
+    const topic = `${platform.name}.public.entity`;
+    const publisher = await createPublisher(kafka(), { topics: [topic] }, silent);
+    await publisher.send([{ topic, key: 'no json', value: 'no json' }]);
+    await publisher.close();
+    await platform.expectEqual();
+    const redriven = await platform.run(['dead-letters', 'redrive']);
+    expect(redriven).toMatchObject({ code: 1, stdout: '0 redriven, 0 failed again\n' });
+    expect(redriven.stderr).toMatch(/^No row has the key of [0-9a-f]{12} .*RECORD_MALFORMED/);
+    const [letter] = await deadLetters();
+    const discarded = await platform.run(['dead-letters', 'discard', '--id', letter?.id ?? '']);
+    expect(discarded).toMatchObject({ code: 0, stdout: '1 discarded\n' });
+    expect(await deadLetters()).toEqual([]);
   });
 
   it('of an older publisher session is refused, and its key is asked for again', async () => {

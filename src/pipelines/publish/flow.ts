@@ -17,7 +17,7 @@ import { createAcknowledgements, type Safe } from '../../core/acknowledgements.t
 import type { MessageChange, Relation } from '../../core/change.ts';
 import { AppError } from '../../core/errors.ts';
 import { formatLsn, type Lsn } from '../../core/lsn.ts';
-import type { DataRecord, RecordEncoder } from '../../core/records.ts';
+import { type DataRecord, recordBytes, type RecordEncoder } from '../../core/records.ts';
 import type { StreamEvent } from '../../postgres/stream.ts';
 import type { TransactionEnd, Transactions } from '../../postgres/transactions.ts';
 import { createAcknowledger } from './acknowledger.ts';
@@ -81,7 +81,7 @@ export async function runFlow(options: FlowOptions): Promise<void> {
 
   /** Gathers the record; first lets the batch go if it is full or would become too large for one request. */
   async function add(record: DataRecord): Promise<void> {
-    const size = Buffer.byteLength(record.value) + Buffer.byteLength(record.key);
+    const size = recordBytes(record);
     const accepted = size > options.maxRecordBytes ? options.deadLetter(record, size) : record;
     if (batch.length >= BATCH_RECORDS || (batch.length > 0 && bytes + size > BATCH_BYTES)) {
       while (sending !== null) await sending;

@@ -13,7 +13,7 @@ import { type Relation, tableName } from '../../core/change.ts';
 import { AppError, isAppError } from '../../core/errors.ts';
 import { LSN_ZERO } from '../../core/lsn.ts';
 import type { Mapping } from '../../core/mapping.ts';
-import { recordEncoder } from '../../core/records.ts';
+import { maxRecordBytes, recordEncoder } from '../../core/records.ts';
 import { createKafka, type KafkaClient, type KafkaOptions } from '../../kafka/client.ts';
 import { createPublisher } from '../../kafka/publisher.ts';
 import { type Database, openDatabase, type Sql, withDeadline } from '../../postgres/client.ts';
@@ -47,8 +47,6 @@ export interface PublishOptions {
 
 const STANDBY_POLL_MS = 500;
 const LOCK_TIMEOUT_MS = 100;
-/** Of a record's batch, beside key and value. */
-const RECORD_OVERHEAD_BYTES = 1024;
 
 export function publishService(options: PublishOptions): Service {
   const { log } = options;
@@ -159,7 +157,7 @@ async function publish(
         if (problem !== undefined)
           throw new AppError(problem.code, problem.message, { context: { table: table.table } });
       },
-      maxRecordBytes: maxMessageBytes - RECORD_OVERHEAD_BYTES,
+      maxRecordBytes: maxRecordBytes(mapping),
       deadLetter(record, bytes) {
         log.error(
           { topic: record.topic, position: record.position, bytes },

@@ -46,6 +46,29 @@ function encode(change: Change) {
 }
 
 describe('a change becomes', () => {
+  it('an update without its old row when the topic would not take both', () => {
+    const { maxMessageBytes } = mapping.source;
+    const half = 'é'.repeat(maxMessageBytes / 4);
+    const update = (before: string, after: string) => {
+      const [record] = encode({
+        op: 'u',
+        relation: extract,
+        before: row('7', before),
+        after: row('7', after),
+        ...at,
+      });
+      const { before: old, after: now } = JSON.parse(record?.value ?? '') as Record<
+        string,
+        { value: string } | null
+      >;
+      return [old?.value, now?.value];
+    };
+    expect(update('x', 'y')).toEqual(['x', 'y']);
+    expect(update(half, 'y')).toEqual([half, 'y']);
+    expect(update(half, half)).toEqual([undefined, half]);
+    expect(update('é'.repeat(maxMessageBytes / 2), 'y')).toEqual([undefined, 'y']);
+  });
+
   it('one record with whole row, position and origin when a row is created', () => {
     const [record, ...more] = encode({
       op: 'c',

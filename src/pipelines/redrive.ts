@@ -1,0 +1,58 @@
+/**
+ * `graph dead-letters redrive` (I12): the rows of records that could not be applied are asked for again, as they are now.
+ *
+ *   open letters ─▶ republish requests of their keys ─▶ the graph has caught up ─▶ what did not fail again is settled
+ *
+ * Guarantee: a letter is settled only after the record that answers it is in the graph; one whose record fails again
+ * is replaced by its new letter, which stays open. On failure: requests already made are served, their letters stay open.
+ */
+import type { Mapping } from '../core/mapping.ts';
+import { REPUBLISH_PREFIX } from '../core/messages.ts';
+import type { OpenLetter } from '../kafka/dead-letters.ts';
+import type { Sql } from '../postgres/client.ts';
+import { emitMessage } from '../postgres/messages.ts';
+import { requestsFor } from './project/requests.ts';
+
+export interface RedriveOptions {
+  readonly mapping: Mapping;
+  readonly sql: Sql;
+  readonly letters: readonly OpenLetter[];
+  readonly runId: string;
+  /** Resolves once the graph has everything that was committed before the call. */
+  readonly caughtUp: () => Promise<void>;
+  readonly openLetters: () => Promise<readonly OpenLetter[]>;
+  /** Durable when resolved. */
+  readonly settle: (letters: readonly OpenLetter[]) => Promise<void>;
+}
+
+export interface Redriven {
+  readonly settled: readonly OpenLetter[];
+  readonly failedAgain: readonly OpenLetter[];
+  /** No row can be asked for by their keys: they can only be discarded. */
+  readonly unnamed: readonly OpenLetter[];
+}
+
+export async function redrive(options: RedriveOptions, signal: AbortSignal): Promise<Redriven> {
+  const { mapping, sql, letters, runId } = options;
+  const asked: OpenLetter[] = [];
+  for (const table of mapping.tables) {
+    const named = letters.filter(({ topic, key }) => topic === table.topic && key !== null).filter(hasRow);
+    const records = named.map(({ key }) => ({ key: Buffer.from(key ?? '') }));
+    for (const request of requestsFor(table, records, runId, 'redrive'))
+      await emitMessage(sql, REPUBLISH_PREFIX, JSON.stringify(request), signal);
+    asked.push(...named);
+
+    function hasRow({ key }: OpenLetter): boolean {
+      return requestsFor(table, [{ key: Buffer.from(key ?? '') }], runId, '').length > 0;
+    }
+  }
+  if (asked.length > 0) await options.caughtUp();
+  const open = new Set((await options.openLetters()).map(({ id }) => id));
+  const settled = asked.filter(({ id }) => open.has(id));
+  await options.settle(settled);
+  return {
+    settled,
+    failedAgain: asked.filter(({ id }) => !open.has(id)),
+    unnamed: letters.filter((letter) => !asked.includes(letter)),
+  };
+}
