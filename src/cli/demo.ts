@@ -1,22 +1,23 @@
 /**
- * The demo, as its output reads: servers, sample platform, replicator, load, live workload, check, summary.
+ * The demo, as its output reads: servers, sample platform, replicator, load, live workload, check, summary, drift and its repair.
  * The check reads both sides itself; it shares nothing with the projector. Exit code 0 only if they are equal.
  */
-import { spawn } from 'node:child_process';
-import { createWriteStream, mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { once } from 'node:events';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import neo4j, { type Driver } from 'neo4j-driver';
 import pg from 'pg';
-import { AppError } from '../core/errors.ts';
 import { checkGraph } from '../sample/checker.ts';
 import { load } from '../sample/load.ts';
 import { importStix } from '../sample/stix.ts';
 import { createTables } from '../sample/tables.ts';
 import { runWorkload } from '../sample/workload.ts';
 import { type Stack, startStack } from '../stack/stack.ts';
+import { driftAndRepair } from './demo-drift.ts';
 import { measureLatency } from './demo-latency.ts';
+import { grouped, print, table } from './demo-output.ts';
+import { caughtUp, startReplicator } from './demo-processes.ts';
 import { progressLine } from './progress-line.ts';
 
 export interface DemoOptions {
@@ -86,14 +87,20 @@ export async function runDemo(options: DemoOptions): Promise<number> {
       ['took', `${seconds.toFixed(1)} s`],
     ]);
     await showGraph(driver);
+    const healed = await driftAndRepair(stack, driver, folder, say);
+    const again = await withClient(sql, (client) => checkGraph(client, driver));
     print('');
-    if (check.equal) print(`The graph equals PostgreSQL: all ${grouped(total)} rows compared.`);
+    const differences = [...check.differences, ...again.differences];
+    if (!healed)
+      differences.push('sync-data did not report what was done to the graph, or not what it repaired');
+    if (differences.length === 0)
+      print(`The graph equals PostgreSQL, before and after the repair: all ${grouped(total)} rows compared.`);
     else {
       print('THE GRAPH DIFFERS from PostgreSQL:');
-      for (const line of check.differences) print(`  ${line}`);
+      for (const line of differences) print(`  ${line}`);
     }
     if (options.keep && !signal.aborted) await keep(stack, replicator.log, signal);
-    return check.equal ? 0 : 1;
+    return differences.length === 0 ? 0 : 1;
   } finally {
     await replicator.stop();
     await driver.close();
@@ -107,51 +114,6 @@ export async function runDemo(options: DemoOptions): Promise<number> {
 function connectNeo4j({ env }: Stack): Driver {
   const auth = neo4j.auth.basic(env['NEO4J_USERNAME'] ?? '', env['NEO4J_PASSWORD'] ?? '');
   return neo4j.driver(env['NEO4J_URI'] ?? '', auth, { useBigInt: true });
-}
-
-interface Replicator {
-  readonly log: string;
-  /** Resolves once it has the slot: what commits from then on is replicated. */
-  readonly streaming: (signal: AbortSignal) => Promise<void>;
-  readonly failed: () => boolean;
-  readonly stop: () => Promise<void>;
-}
-
-/** A process of its own, as on a platform host. */
-function startReplicator(stack: Stack, log: string): Replicator {
-  const child = spawn(process.execPath, [join(import.meta.dirname, 'main.js'), 'graph', 'replicate'], {
-    env: { ...stack.env, PATH: '' },
-    stdio: ['ignore', 'ignore', 'pipe'],
-  });
-  child.stderr.pipe(createWriteStream(log));
-  const exited = once(child, 'exit');
-  let stopping = false;
-  let said = '';
-  const streams = new Promise<void>((resolve) => {
-    child.stderr.on('data', (chunk: Buffer) => {
-      said += chunk.toString('utf8');
-      if (said.includes('"msg":"streaming"')) resolve();
-    });
-  });
-  return {
-    log,
-    async streaming(signal) {
-      const ended = exited.then(() => {
-        throw new AppError(
-          'STACK_FAILED',
-          `The replicator ended: ${said.trimEnd().split('\n').at(-1) ?? ''}`,
-        );
-      });
-      await Promise.race([streams, ended, once(signal, 'abort')]);
-      signal.throwIfAborted();
-    },
-    failed: () => child.exitCode !== 0,
-    async stop() {
-      if (!stopping) child.kill('SIGTERM');
-      stopping = true;
-      await exited;
-    },
-  };
 }
 
 async function loadPlatform(
@@ -182,21 +144,6 @@ async function withClient<T>(sql: pg.Pool, use: (client: pg.PoolClient) => Promi
   } finally {
     client.release();
   }
-}
-
-/** Runs `graph wait`; seconds since `startedAt`. */
-async function caughtUp(stack: Stack, startedAt: number): Promise<number> {
-  const wait = spawn(
-    process.execPath,
-    [join(import.meta.dirname, 'main.js'), 'graph', 'wait', '--timeout', '120'],
-    {
-      env: { ...stack.env, PATH: '', LOG_LEVEL: 'error' },
-      stdio: ['ignore', 'ignore', 'inherit'],
-    },
-  );
-  const [code] = (await once(wait, 'exit')) as [number | null];
-  if (code !== 0) throw new AppError('TIMED_OUT', 'The graph did not catch up.');
-  return (performance.now() - startedAt) / 1000;
 }
 
 async function showGraph(driver: Driver): Promise<void> {
@@ -231,23 +178,4 @@ async function keep(stack: Stack, log: string, signal: AbortSignal): Promise<voi
   table(Object.entries(stack.env).map(([name, value]): [string, string] => [name, value]));
   print(`  the replicator logs to ${log}`);
   if (!signal.aborted) await once(signal, 'abort');
-}
-
-function print(...lines: string[]): void {
-  for (const line of lines) process.stdout.write(`${line}\n`);
-}
-
-function table(rows: readonly (readonly string[])[]): void {
-  const widths = (rows[0] ?? []).map((_, i) => Math.max(...rows.map((row) => row[i]?.length ?? 0)));
-  for (const row of rows)
-    print(
-      `  ${row
-        .map((cell, i) => cell.padEnd(widths[i] ?? 0))
-        .join('  ')
-        .trimEnd()}`,
-    );
-}
-
-function grouped(n: number): string {
-  return Math.round(n).toLocaleString('en-US');
 }
