@@ -27,6 +27,21 @@ export function rangeRequest(
   return { v: 1, table, range: { after, upTo }, ...run };
 }
 
+/** As many requests as it takes to list the keys. */
+export function keyRequests(
+  { table }: Pick<TableMapping, 'table'>,
+  keys: readonly KeyParts[],
+  run: Pick<RepublishRequest, 'runId' | 'reason'>,
+): RepublishRequest[] {
+  const listed = keys.map((parts) => [...parts]);
+  return Array.from({ length: Math.ceil(keys.length / ROWS_PER_REQUEST) }, (_, i) => ({
+    v: 1,
+    table,
+    keys: listed.slice(i * ROWS_PER_REQUEST, (i + 1) * ROWS_PER_REQUEST),
+    ...run,
+  }));
+}
+
 /** null: the request does not fit the table's key. */
 export function readingOf(request: RepublishRequest, table: TableMapping): Reading | null {
   const { key } = table;

@@ -2,6 +2,7 @@
 import type { Stamp } from '../core/drift.ts';
 import type { EntityFilter, EntityTable } from '../core/entity-table.ts';
 import type { TableMapping } from '../core/mapping.ts';
+import { parseSnapshot, type Snapshot } from '../core/snapshots.ts';
 import { timestampMicros } from '../core/values.ts';
 import type { Sql } from './client.ts';
 import { quoteIdentifier, quoteTable } from './sql.ts';
@@ -9,12 +10,6 @@ import { quoteIdentifier, quoteTable } from './sql.ts';
 /** A row as one statement saw it: another version of it has another `version`. */
 export interface VersionedStamp extends Stamp {
   readonly version: string;
-}
-
-/** Transactions below `xmin` were over when it was taken, those from `xmax` on had not begun. */
-export interface Snapshot {
-  readonly xmin: bigint;
-  readonly xmax: bigint;
 }
 
 export interface SourceEntities {
@@ -74,12 +69,12 @@ export function sourceEntities(sql: Sql, table: EntityTable, filter: EntityFilte
       return rows.map((row) => ({ ...stampOf(row), version: row.version }));
     },
     async snapshot(signal) {
-      const [row] = await sql.query<{ xmin: string; xmax: string }>(
-        `select pg_snapshot_xmin(s)::text as xmin, pg_snapshot_xmax(s)::text as xmax from pg_current_snapshot() s`,
+      const [row] = await sql.query<{ snapshot: string }>(
+        'select pg_current_snapshot()::text as snapshot',
         [],
         signal,
       );
-      return { xmin: BigInt(row?.xmin ?? 0), xmax: BigInt(row?.xmax ?? 0) };
+      return parseSnapshot(row?.snapshot ?? '');
     },
   };
 }

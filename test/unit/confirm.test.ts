@@ -34,7 +34,11 @@ function played(
         return Promise.resolve(row === null ? [] : [{ id: 'x', micros: BigInt(row[0]), version: row[1] }]);
       },
       snapshot: () =>
-        Promise.resolve({ xmin: BigInt(snapshots++ === 0 ? 90 : (now().xmin ?? 100)), xmax: 100n }),
+        Promise.resolve({
+          xmin: BigInt(snapshots++ === 0 ? 90 : (now().xmin ?? 100)),
+          xmax: 100n,
+          running: [],
+        }),
     },
     graph: {
       byIds() {

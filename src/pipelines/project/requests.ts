@@ -1,9 +1,8 @@
 /** From records that were not applied to the republish requests that ask for their keys (I2). */
 import type { TableMapping } from '../../core/mapping.ts';
 import type { RepublishRequest } from '../../core/messages.ts';
+import { keyRequests } from '../../core/republish.ts';
 import type { IncomingRecord } from '../../kafka/subscriber.ts';
-
-const KEYS_PER_REQUEST = 1000;
 
 /** Keys that cannot be read are left out: their records are malformed, and dead letters of their own. */
 export function requestsFor(
@@ -17,12 +16,7 @@ export function requestsFor(
     const parts = key === null ? null : keyParts(table, key);
     if (parts !== null) keys.set(JSON.stringify(parts), parts);
   }
-  const all = [...keys.values()];
-  const requests: RepublishRequest[] = [];
-  for (let i = 0; i < all.length; i += KEYS_PER_REQUEST) {
-    requests.push({ v: 1, table: table.table, keys: all.slice(i, i + KEYS_PER_REQUEST), runId, reason });
-  }
-  return requests;
+  return keyRequests(table, [...keys.values()], { runId, reason });
 }
 
 /** The key's values as text, in the mapping's order; null if the record's key is not that of a row. */

@@ -3,7 +3,7 @@ import { loadMapping } from '../../../src/config/connectors.ts';
 import { canonicalKey, keyJson } from '../../../src/core/keys.ts';
 import { type Mapping, tableByName, type TableMapping } from '../../../src/core/mapping.ts';
 import { parseRepublishRequest } from '../../../src/core/messages.ts';
-import { absentKeys, readingOf, restOfKeys, restOfRange } from '../../../src/core/republish.ts';
+import { absentKeys, keyRequests, readingOf, restOfKeys, restOfRange } from '../../../src/core/republish.ts';
 
 const mapping: Mapping = loadMapping('connectors');
 function table(name: string): TableMapping {
@@ -33,6 +33,21 @@ describe('a request to republish', () => {
     ['neither', JSON.stringify(base)],
   ])('of %s is not understood', (_, content) => {
     expect(parseRepublishRequest(Buffer.from(content))).toBeNull();
+  });
+});
+
+describe('requests for keys', () => {
+  it('list 1,000 each, and every key once', () => {
+    const keys = Array.from({ length: 2001 }, (_, i) => [String(i)]);
+    const { table, runId, reason } = base;
+    const requests = keyRequests({ table }, keys, { runId, reason });
+    expect(requests).toEqual(
+      [keys.slice(0, 1000), keys.slice(1000, 2000), keys.slice(2000)].map((some) => ({
+        ...base,
+        keys: some,
+      })),
+    );
+    expect(keyRequests({ table }, [], { runId, reason })).toEqual([]);
   });
 });
 
