@@ -104,6 +104,7 @@ export function registerGraph(program: Command): void {
     )
     .option('--max-repairs <entities>', 'repair nothing if more than this differ', positive, Infinity)
     .option('--fail-on-drift', 'with --dry-run: exit 3 if there is drift', false)
+    .option('--resume', 'go on where a run with these options was ended', false)
     .action(async (options: SyncDataOptions) => {
       const { runSyncData } = await import('./sync-data.ts');
       await runSyncData(options);

@@ -12,12 +12,15 @@ export function scanProgress(output: NodeJS.WriteStream, expected: number): Scan
   const startedAt = performance.now();
   const everyMs = output.isTTY ? EVERY_MS.terminal : EVERY_MS.lines;
   let shownAt = startedAt;
+  // What an earlier run had compared is not this one's speed.
+  let before: number | null = null;
   return {
     at(compared) {
+      before ??= compared;
       const now = performance.now();
       if (now - shownAt < everyMs) return;
       shownAt = now;
-      const rate = Math.round((compared * 1000) / (now - startedAt));
+      const rate = Math.round(((compared - before) * 1000) / (now - startedAt));
       const etaSeconds = rate === 0 ? null : Math.ceil(Math.max(0, expected - compared) / rate);
       output.write(
         output.isTTY

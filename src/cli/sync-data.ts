@@ -5,13 +5,15 @@ import { type EntityFilter, entityTable } from '../core/entity-table.ts';
 import { instantOf } from '../core/instants.ts';
 import { graphEntities } from '../neo4j/entities.ts';
 import { reportFile } from '../ops/report-file.ts';
+import { spoolFile } from '../ops/spool-file.ts';
 import { type Emit, type Outcome, reconcile } from '../pipelines/reconcile/reconcile.ts';
 import { requireLoaded, waitForGraph } from '../pipelines/wait.ts';
 import { sourceEntities } from '../postgres/entities.ts';
 import { lockRun } from '../postgres/run-lock.ts';
+import { inspectSource } from '../postgres/source.ts';
 import { estimateRows } from '../postgres/tables.ts';
 import { typesOf } from './entity-types.ts';
-import { enabledGraphContext } from './graph-context.ts';
+import { enabledGraphContext, type GraphContext } from './graph-context.ts';
 import { SERVERS, waitSources, withServers } from './graph-reports.ts';
 import { scanProgress } from './scan-progress.ts';
 
@@ -25,6 +27,7 @@ export interface SyncDataOptions {
   readonly maxWait: number;
   readonly maxRepairs: number;
   readonly failOnDrift: boolean;
+  readonly resume: boolean;
 }
 
 const DRIFT_FOUND = 3;
@@ -38,6 +41,7 @@ export async function runSyncData(options: SyncDataOptions): Promise<void> {
   const changedAfterMs =
     options.changedAfter === undefined ? null : instantOf(options.changedAfter, options.timezone);
   const file = await reportFile(options.checkResultsFile);
+  const spool = await spoolFile(options.checkResultsFile, options.resume);
   const context = enabledGraphContext('sync-data', SERVERS);
   const { mapping, log, databaseUrl } = context;
   const entities = entityTable(mapping);
@@ -61,9 +65,6 @@ export async function runSyncData(options: SyncDataOptions): Promise<void> {
       const waiting = waitSources(servers, context);
       await requireLoaded(waiting);
       const caughtUp = (timeoutMs: number) => waitForGraph(waiting, timeoutMs, stop.signal);
-      const unnamed = await nodes.countUnnamed();
-      if (unnamed > 0)
-        log.warn({ nodes: unnamed }, 'nodes whose id is no text are left out: no row can have it');
       const maxWaitMs = options.maxWait * 1000;
       const progress = scanProgress(process.stderr, await estimateRows(sql, [entities.mapping]));
       try {
@@ -89,6 +90,14 @@ export async function runSyncData(options: SyncDataOptions): Promise<void> {
               maxWaitMs,
               runId: randomUUID(),
             },
+            openSpool: async () => {
+              const { systemIdentifier } = await inspectSource(sql);
+              return spool.open(decisive(context, entities, filter, systemIdentifier));
+            },
+            countUnnamed: nodes.countUnnamed,
+            onUnnamed: (count) => {
+              log.warn({ nodes: count }, 'nodes whose id is no text are left out: no row can have it');
+            },
             dryRun: options.dryRun,
             maxRepairs: options.maxRepairs,
             resultsFile: options.checkResultsFile,
@@ -111,20 +120,37 @@ export async function runSyncData(options: SyncDataOptions): Promise<void> {
   }
 }
 
-function conclude({ findings, left }: Outcome, { dryRun, failOnDrift }: SyncDataOptions): void {
-  const { drift, unconfirmed } = findings;
-  if (unconfirmed.length > 0)
+/** What decides the findings of a check: those of another are none to go on from. */
+function decisive(
+  { mapping, neo4j }: GraphContext,
+  { mapping: { table }, target }: EntityTable,
+  { changedAfterMicros, types }: EntityFilter,
+  systemIdentifier: string,
+): Readonly<Record<string, unknown>> {
+  return {
+    systemIdentifier,
+    slot: mapping.source.slot,
+    table,
+    graph: [neo4j.uri, neo4j.database, mapping.sink.namespace, target.label],
+    changedAfter: changedAfterMicros?.toString() ?? null,
+    types: types === null ? null : [...types].sort(),
+  };
+}
+
+function conclude({ counts, left }: Outcome, { dryRun, failOnDrift }: SyncDataOptions): void {
+  const { missing, not_deleted, outdated, strange, unconfirmed } = counts;
+  if (unconfirmed > 0)
     process.stderr.write(
-      `${unconfirmed.length} entities changed all the time or could not be confirmed; they are listed apart and not repaired.\n`,
+      `${unconfirmed} entities changed all the time or could not be confirmed; they are listed apart and not repaired.\n`,
     );
-  if (left.length > 0) {
-    const some = left.slice(0, 10).join(', ');
+  if (left.count > 0) {
+    const some = left.some.join(', ');
     process.stderr.write(
-      `${left.length} entities still differ (${some}${left.length > 10 ? ', …' : ''}); their requests are durable and will be served. Run it again later.\n`,
+      `${left.count} entities still differ (${some}${left.count > left.some.length ? ', …' : ''}); their requests are durable and will be served. Run it again later.\n`,
     );
   }
-  if (failOnDrift && drift.size > 0) process.exitCode = DRIFT_FOUND;
-  else if (!dryRun && (left.length > 0 || unconfirmed.length > 0)) process.exitCode = 1;
+  if (failOnDrift && missing + not_deleted + outdated + strange > 0) process.exitCode = DRIFT_FOUND;
+  else if (!dryRun && (left.count > 0 || unconfirmed > 0)) process.exitCode = 1;
 }
 
 /** One line of the specification: keys in alphabetical order, the time in microseconds. */

@@ -1,54 +1,86 @@
-/** The report of sync-data: exactly the specification's seven fields, alphabetical, ids sorted. */
-import { compareIds, type Drift, type Verdict } from './drift.ts';
+/**
+ * The report of sync-data: exactly the specification's seven fields, alphabetical, ids sorted. It is written as its ids
+ * are read, so that there may be any number of them.
+ */
+import { batchesOf } from './batches.ts';
+import { type Counts, driftingIds, type SpoolLine, unconfirmedIds } from './check-spool.ts';
+
+export interface IdList {
+  readonly count: number;
+  /** In the order of `compareIds`, each time from the first. */
+  readonly ids: () => AsyncIterable<string>;
+}
 
 export interface CheckReport {
-  readonly entity_ids_to_delete: readonly string[];
-  readonly entity_ids_to_reindex: readonly string[];
+  readonly entity_ids_to_delete: IdList;
+  readonly entity_ids_to_reindex: IdList;
+  /** Only if there are any: candidates that could not be confirmed. They are counted nowhere else and not repaired. */
+  readonly entity_ids_unconfirmed?: IdList;
   readonly n_missing: number;
   readonly n_not_deleted: number;
   readonly n_ok: number;
   readonly n_outdated: number;
   readonly n_strange: number;
-  /** Only if there are any: candidates that could not be confirmed. They are counted nowhere else and not repaired. */
-  readonly entity_ids_unconfirmed?: readonly string[];
   readonly n_unconfirmed?: number;
 }
 
-export interface Findings {
-  readonly ok: number;
-  readonly drift: ReadonlyMap<string, Drift>;
-  readonly unconfirmed: readonly string[];
-}
-
-export function reportOf({ ok, drift, unconfirmed }: Findings): CheckReport {
-  const ids: Record<Verdict, string[]> = { ok: [], missing: [], not_deleted: [], outdated: [], strange: [] };
-  for (const [id, verdict] of drift) ids[verdict].push(id);
-  const { missing, not_deleted, outdated, strange } = ids;
+/** `lines`: the whole of a check that is finished, each time from the first. */
+export function reportOf(counts: Counts, lines: () => AsyncIterable<SpoolLine>): CheckReport {
+  const { ok, missing, not_deleted, outdated, strange, unconfirmed } = counts;
   return {
-    entity_ids_to_delete: not_deleted.sort(compareIds),
-    entity_ids_to_reindex: [...missing, ...outdated, ...strange].sort(compareIds),
-    ...(unconfirmed.length === 0 ? {} : { entity_ids_unconfirmed: [...unconfirmed].sort(compareIds) }),
-    n_missing: missing.length,
-    n_not_deleted: not_deleted.length,
+    entity_ids_to_delete: { count: not_deleted, ids: () => driftingIds(lines(), ['not_deleted']) },
+    entity_ids_to_reindex: {
+      count: missing + outdated + strange,
+      ids: () => driftingIds(lines(), ['missing', 'outdated', 'strange']),
+    },
+    ...(unconfirmed === 0
+      ? {}
+      : { entity_ids_unconfirmed: { count: unconfirmed, ids: () => unconfirmedIds(lines()) } }),
+    n_missing: missing,
+    n_not_deleted: not_deleted,
     n_ok: ok,
-    n_outdated: outdated.length,
-    n_strange: strange.length,
-    ...(unconfirmed.length === 0 ? {} : { n_unconfirmed: unconfirmed.length }),
+    n_outdated: outdated,
+    n_strange: strange,
+    ...(unconfirmed === 0 ? {} : { n_unconfirmed: unconfirmed }),
   };
 }
 
-export function formatJson(report: CheckReport): string {
-  return `${JSON.stringify(report, null, 2)}\n`;
+const IDS_AT_ONCE = 1000;
+
+/** As `JSON.stringify(…, null, 2)` writes it, in pieces. */
+export async function* formatJson(report: CheckReport): AsyncGenerator<string> {
+  let opening = '{';
+  for (const [name, field] of fieldsOf(report)) {
+    yield `${opening}\n  "${name}": `;
+    opening = ',';
+    if (typeof field === 'number') yield String(field);
+    else if (field.count === 0) yield '[]';
+    else {
+      let before = '[';
+      for await (const ids of batchesOf(field.ids(), IDS_AT_ONCE)) {
+        yield `${before}\n${ids.map((id) => `    ${JSON.stringify(id)}`).join(',\n')}`;
+        before = ',';
+      }
+      yield '\n  ]';
+    }
+  }
+  yield '\n}\n';
 }
 
-/** A list as its count, then its ids one a line; a number as `name: number`. */
-export function formatText(report: CheckReport): string {
-  const lines = Object.entries(report).flatMap(([name, value]: [string, number | readonly string[]]) =>
-    typeof value === 'number'
-      ? [`${name}: ${value}`]
-      : [`${name}: ${value.length}`, ...value.map((id) => `  ${id}`)],
-  );
-  return `${lines.join('\n')}\n`;
+/** In pieces: a list as its count, then its ids one a line; a number as `name: number`. */
+export async function* formatText(report: CheckReport): AsyncGenerator<string> {
+  for (const [name, field] of fieldsOf(report)) {
+    if (typeof field === 'number') yield `${name}: ${field}\n`;
+    else {
+      yield `${name}: ${field.count}\n`;
+      for await (const ids of batchesOf(field.ids(), IDS_AT_ONCE))
+        yield ids.map((id) => `  ${id}\n`).join('');
+    }
+  }
+}
+
+function fieldsOf(report: CheckReport): [name: string, field: number | IdList][] {
+  return Object.entries(report);
 }
 
 /** Minutes as C's `%.4g` writes them, with `m`: `4.327e-06m`, `0.5m`, `12m`, `1.235e+06m`. */

@@ -10,7 +10,7 @@ export interface ReportFile {
   readonly write: (report: CheckReport) => Promise<void>;
 }
 
-const FORMATS: ReadonlyMap<string, (report: CheckReport) => string> = new Map([
+const FORMATS: ReadonlyMap<string, (report: CheckReport) => AsyncIterable<string>> = new Map([
   ['.json', formatJson],
   ['.txt', formatText],
 ]);
@@ -35,7 +35,7 @@ export async function reportFile(path: string): Promise<ReportFile> {
       try {
         const file = await open(temporary, 'wx', OWNER_ONLY);
         try {
-          await file.writeFile(format(report));
+          for await (const piece of format(report)) await file.appendFile(piece);
           await file.sync();
         } finally {
           await file.close();

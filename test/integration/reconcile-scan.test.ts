@@ -2,6 +2,7 @@
 import fc from 'fast-check';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { loadMapping } from '../../src/config/connectors.ts';
+import type { ScanStart } from '../../src/core/check-spool.ts';
 import { type Verdict, verdictOf } from '../../src/core/drift.ts';
 import { type EntityFilter, entityTable } from '../../src/core/entity-table.ts';
 import { connectNeo4j, type Graph } from '../../src/neo4j/client.ts';
@@ -67,9 +68,10 @@ const filters = fc.record({
   types: fc.option(fc.subarray([...TYPES], { minLength: 1 }), { freq: 1 }),
 });
 
-it('finds what a look at everything finds, whatever the filter and the size of pages', async () => {
+it('finds what a look at everything finds, whatever the filter, the size of pages, and where it goes on', async () => {
+  const size = fc.integer({ min: 1, max: 9 });
   await fc.assert(
-    fc.asyncProperty(entities, filters, fc.integer({ min: 1, max: 9 }), async (drawn, filter, batchSize) => {
+    fc.asyncProperty(entities, filters, size, fc.nat(), async (drawn, filter, batchSize, at) => {
       const all: Entity[] = drawn.map(({ source, graph: g, same }) => ({ source, graph: same ? source : g }));
       await write(all);
       const table = entityTable(loadMapping(platform.connectors));
@@ -79,28 +81,52 @@ it('finds what a look at everything finds, whatever the filter and the size of p
         filtered: filter.types !== null || filter.changedAfterMicros !== null,
         batchSize,
       };
-      const found: [string, Verdict | null][] = [];
-      for await (const pairs of scan(sources, new AbortController().signal))
-        for (const pair of pairs) found.push([pair.id, verdictOf(pair.source, pair.graph)]);
-      expect(found).toEqual(expected(all, filter));
+      async function found(start: ScanStart | null) {
+        const pages: [string, Verdict | null][][] = [];
+        const ends: ScanStart[] = [];
+        let row = start?.row ?? null;
+        for await (const pairs of scan(sources, start, new AbortController().signal)) {
+          pages.push(pairs.map((pair) => [pair.id, verdictOf(pair.source, pair.graph)]));
+          row = pairs.findLast(({ source }) => source !== null)?.id ?? row;
+          ends.push({ after: pairs.at(-1)?.id ?? '', row });
+        }
+        return { pages, ends };
+      }
+      const { pages, ends } = await found(null);
+      expect(pages.flat()).toEqual(expected(all, filter));
+      if (ends.length === 0) return;
+      const done = at % ends.length;
+      const start = ends[done] as ScanStart;
+      // Before the end of what is done, and behind its last row: compared already, as what it was.
+      await platform.sql.query(
+        `insert into entity (id, type, data, created_at, last_updated_at) values ($1, 'ttp', '{}', now(), now())
+         on conflict do nothing`,
+        [start.after.slice(0, 36)],
+      );
+      expect((await found(start)).pages).toEqual(pages.slice(done + 1));
     }),
     { numRuns: 40 },
   );
 }, 120_000);
 
-const idOf = (n: number) => `00000000-0000-4000-8000-${String(n).padStart(12, '0')}`;
+/** A foreign node's id need not be one that a row can have. */
+const idOf = (n: number, { source }: Entity) =>
+  `${uuid(n)}${source === null && n % 2 === 1 ? ' foreign' : ''}`;
+const uuid = (n: number) => `00000000-0000-4000-8000-${String(n).padStart(12, '0')}`;
 
 function expected(all: readonly Entity[], { changedAfterMicros, types }: EntityFilter): [string, string][] {
   const chosen = (one: Side | null) =>
     one !== null &&
     (types === null || types.includes(one.type)) &&
     (changedAfterMicros === null || BigInt(one.seconds) * 1_000_000n > changedAfterMicros);
-  return all.flatMap(({ source, graph: inGraph }, n): [string, string][] => {
+  return all.flatMap((entity, n): [string, string][] => {
+    const { source, graph: inGraph } = entity;
+    const id = idOf(n, entity);
     if (!chosen(source) && !chosen(inGraph)) return [];
-    if (source === null) return [[idOf(n), 'not_deleted']];
-    if (inGraph === null) return [[idOf(n), 'missing']];
+    if (source === null) return [[id, 'not_deleted']];
+    if (inGraph === null) return [[id, 'missing']];
     const ahead = inGraph.seconds - source.seconds;
-    return [[idOf(n), ahead === 0 ? 'ok' : ahead < 0 ? 'outdated' : 'strange']];
+    return [[id, ahead === 0 ? 'ok' : ahead < 0 ? 'outdated' : 'strange']];
   });
 }
 
@@ -108,16 +134,18 @@ async function write(all: readonly Entity[]): Promise<void> {
   const label = platform.names.labels.entity;
   await platform.sql.query('truncate entity');
   await platform.cypher(`MATCH (n:${label}) DELETE n`);
-  const rows = all.flatMap(({ source }, n) => (source === null ? [] : [{ id: idOf(n), ...source }]));
+  const rows = all.flatMap(({ source }, n) => (source === null ? [] : [{ id: uuid(n), ...source }]));
   await platform.sql.query(
     `insert into entity (id, type, data, created_at, last_updated_at)
      select id, type, '{}', now(), 'epoch'::timestamptz + seconds * interval '1 second'
      from jsonb_to_recordset($1) as r(id uuid, type text, seconds int)`,
     [JSON.stringify(rows)],
   );
-  const nodes = all.flatMap(({ graph: g }, n) =>
-    g === null ? [] : [{ id: idOf(n), type: g.type, last_updated_at: BigInt(g.seconds) * 1_000_000n }],
-  );
+  const nodes = all.flatMap((entity, n) => {
+    const { graph: g } = entity;
+    if (g === null) return [];
+    return [{ id: idOf(n, entity), type: g.type, last_updated_at: BigInt(g.seconds) * 1_000_000n }];
+  });
   await platform.cypher(`UNWIND $nodes AS node CREATE (n:${label}) SET n = node`, { nodes });
   await platform.cypher(`CREATE (:${label}:Stub {id: 'a stub'})`);
 }

@@ -7,11 +7,13 @@
  * serve yet comes again behind our marker: a repair is complete only when the graph, read again, equals PostgreSQL.
  */
 import { setTimeout as delay } from 'node:timers/promises';
+import { batchesOf } from '../../core/batches.ts';
 import { verdictOf } from '../../core/drift.ts';
 import { isAppError } from '../../core/errors.ts';
 import type { EntityTable } from '../../core/entity-table.ts';
 import type { Mapping, TableMapping } from '../../core/mapping.ts';
-import { REPUBLISH_PREFIX, type RepublishRequest } from '../../core/messages.ts';
+import { REPUBLISH_PREFIX } from '../../core/messages.ts';
+import { keyRequests } from '../../core/republish.ts';
 import type { Graph } from '../../neo4j/client.ts';
 import type { GraphEntities } from '../../neo4j/entities.ts';
 import type { Sql } from '../../postgres/client.ts';
@@ -32,43 +34,44 @@ export interface RepairContext {
   readonly runId: string;
 }
 
-/** Of one request, and of one batch of entities. */
-const KEYS = 1000;
+/** Those that still differ after a repair. */
+export interface Left {
+  readonly count: number;
+  /** The first few of them. */
+  readonly some: readonly string[];
+}
+
+const ENTITIES_AT_ONCE = 1000;
+const NAMED = 10;
 const LOOK_AGAIN_MS = 100;
 
-/** Resolves to the ids that still differ. Requests are durable: what is left may still be mended after that. */
+/** Requests are durable: what is left may still be mended after that. */
 export async function repair(
-  ids: readonly string[],
+  ids: AsyncIterable<string>,
   context: RepairContext,
   signal: AbortSignal,
-): Promise<readonly string[]> {
+): Promise<Left> {
   const { entities, sql, runId } = context;
-  const left: string[] = [];
+  let count = 0;
+  let some: readonly string[] = [];
 
   async function ask(table: TableMapping, keys: readonly RowKey[]): Promise<void> {
-    for (let i = 0; i < keys.length; i += KEYS) {
-      const request: RepublishRequest = {
-        v: 1,
-        table: table.table,
-        keys: keys.slice(i, i + KEYS).map((key) => [...key]),
-        runId,
-        reason: 'sync-data',
-      };
+    for (const request of keyRequests(table, keys, { runId, reason: 'sync-data' }))
       await emitMessage(sql, REPUBLISH_PREFIX, JSON.stringify(request), signal);
-    }
   }
 
-  for (let i = 0; i < ids.length; i += KEYS) {
-    const batch = ids.slice(i, i + KEYS);
+  for await (const batch of batchesOf(ids, ENTITIES_AT_ONCE)) {
     const edges = await edgesOf(batch, entities, context, signal);
     await ask(
       entities.mapping,
       batch.map((id) => [id]),
     );
     for (const { table, keys } of edges) await ask(table, keys);
-    left.push(...(await stillDiffering(batch, context, signal)));
+    const left = await stillDiffering(batch, context, signal);
+    count += left.length;
+    some = some.concat(left).slice(0, NAMED);
   }
-  return left;
+  return { count, some };
 }
 
 async function stillDiffering(

@@ -9,7 +9,9 @@
  * The filter chooses candidates on either side, but what is compared is the whole: else an entity that is outdated in
  * the graph, and so not recent there, would seem to be missing.
  */
-import { mergeJoin, type Pair, type Stamp } from '../../core/drift.ts';
+import { batchesOf } from '../../core/batches.ts';
+import type { ScanStart } from '../../core/check-spool.ts';
+import { compareIds, mergeJoin, type Pair, type Stamp } from '../../core/drift.ts';
 import type { GraphEntities } from '../../neo4j/entities.ts';
 import type { SourceEntities } from '../../postgres/entities.ts';
 
@@ -20,11 +22,20 @@ export interface ScanSources {
   readonly batchSize: number;
 }
 
-export async function* scan(sources: ScanSources, signal: AbortSignal): AsyncGenerator<readonly Pair[]> {
+/** Never yields an empty batch. `start` null: from the first id. */
+export async function* scan(
+  sources: ScanSources,
+  start: ScanStart | null,
+  signal: AbortSignal,
+): AsyncGenerator<readonly Pair[]> {
   const { source, graph, filtered, batchSize } = sources;
   const joined = mergeJoin(
-    pages((after) => source.page(after, batchSize, signal), batchSize),
-    pages((after) => graph.page(after, batchSize), batchSize),
+    // What came to stand between the last row and the last id is behind the start, and compared.
+    beyond(
+      start,
+      pages((after) => source.page(after, batchSize, signal), start?.row ?? null, batchSize),
+    ),
+    pages((after) => graph.page(after, batchSize), start?.after ?? null, batchSize),
   );
   for await (const batch of batchesOf(joined, batchSize)) {
     signal.throwIfAborted();
@@ -51,9 +62,10 @@ export function pairsOf<S extends Stamp, G extends Stamp>(
 /** The next page is read while one is worked on. */
 async function* pages(
   read: (after: string | null) => Promise<readonly Stamp[]>,
+  start: string | null,
   size: number,
 ): AsyncGenerator<readonly Stamp[]> {
-  let following: Promise<readonly Stamp[]> | null = read(null);
+  let following: Promise<readonly Stamp[]> | null = read(start);
   try {
     while (following !== null) {
       const page: readonly Stamp[] = await following;
@@ -68,13 +80,10 @@ async function* pages(
   }
 }
 
-async function* batchesOf(pairs: AsyncIterable<Pair>, size: number): AsyncGenerator<readonly Pair[]> {
-  let batch: Pair[] = [];
-  for await (const pair of pairs) {
-    batch.push(pair);
-    if (batch.length < size) continue;
-    yield batch;
-    batch = [];
-  }
-  if (batch.length > 0) yield batch;
+async function* beyond(
+  start: ScanStart | null,
+  read: AsyncIterable<readonly Stamp[]>,
+): AsyncGenerator<readonly Stamp[]> {
+  for await (const page of read)
+    yield start === null ? page : page.filter(({ id }) => compareIds(id, start.after) > 0);
 }

@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { type Drift, mergeJoin, type Pair, type Stamp, verdictOf } from '../../../src/core/drift.ts';
+import { mergeJoin, type Pair, type Stamp, verdictOf } from '../../../src/core/drift.ts';
 import { formatJson, formatText, formatTook, reportOf } from '../../../src/core/check-report.ts';
+import { type SpoolLine, stateOf } from '../../../src/core/check-spool.ts';
 import { instantOf } from '../../../src/core/instants.ts';
 
 describe('took', () => {
@@ -21,15 +22,36 @@ describe('took', () => {
 });
 
 describe('the report', () => {
-  const drift = new Map<string, Drift>([
-    ['c', 'strange'],
-    ['b', 'not_deleted'],
-    ['a', 'outdated'],
-    ['d', 'missing'],
-  ]);
+  /** Two pages, of which the first one's candidates were confirmed in two steps. */
+  const lines: readonly SpoolLine[] = [
+    { after: 'b', row: 'a', ok: 2000, candidates: ['a', 'b'] },
+    { confirmed: 1, ok: 0, drift: [['a', 'outdated']], unconfirmed: [] },
+    { after: 'e', row: 'e', ok: 286, candidates: ['c', 'd', 'e'] },
+    { confirmed: 1, ok: 0, drift: [['b', 'not_deleted']], unconfirmed: [] },
+  ];
+  const rest: SpoolLine = {
+    confirmed: 3,
+    ok: 1,
+    drift: [
+      ['c', 'strange'],
+      ['d', 'missing'],
+    ],
+    unconfirmed: [],
+  };
+  const rather: SpoolLine = { confirmed: 3, ok: 0, drift: [['d', 'missing']], unconfirmed: ['c', 'e\n"'] };
 
-  it('has the seven fields of the specification, in its order, ids sorted', () => {
-    expect(formatJson(reportOf({ ok: 2287, drift, unconfirmed: [] }))).toBe(`{
+  async function* given(all: readonly SpoolLine[]) {
+    for (const line of all) yield await Promise.resolve(line);
+  }
+  async function written(format: typeof formatJson, all: readonly SpoolLine[]): Promise<string> {
+    const { counts } = await stateOf(given(all));
+    let text = '';
+    for await (const piece of format(reportOf(counts, () => given(all)))) text += piece;
+    return text;
+  }
+
+  it('has the seven fields of the specification, in its order, ids sorted', async () => {
+    expect(await written(formatJson, [...lines, rest])).toBe(`{
   "entity_ids_to_delete": [
     "b"
   ],
@@ -45,25 +67,67 @@ describe('the report', () => {
   "n_strange": 1
 }
 `);
-  });
-
-  it('names what is unconfirmed only if there is something; as text it has a line per id', () => {
-    expect(formatText(reportOf({ ok: 1, drift, unconfirmed: ['z', 'y'] }))).toBe(`entity_ids_to_delete: 1
+    expect(await written(formatText, [...lines, rest])).toBe(`entity_ids_to_delete: 1
   b
 entity_ids_to_reindex: 3
   a
   c
   d
-entity_ids_unconfirmed: 2
-  y
-  z
 n_missing: 1
 n_not_deleted: 1
-n_ok: 1
+n_ok: 2287
 n_outdated: 1
 n_strange: 1
+`);
+  });
+
+  it('of a graph that is right has empty lists', async () => {
+    const right: SpoolLine = { after: 'z', row: 'z', ok: 26, candidates: [] };
+    const counts = { n_missing: 0, n_not_deleted: 0, n_ok: 26, n_outdated: 0, n_strange: 0 };
+    expect(await written(formatJson, [right])).toBe(
+      `${JSON.stringify({ entity_ids_to_delete: [], entity_ids_to_reindex: [], ...counts }, null, 2)}\n`,
+    );
+  });
+
+  it('names what is unconfirmed only if there is something', async () => {
+    expect(JSON.parse(await written(formatJson, [...lines, rather]))).toMatchObject({
+      entity_ids_unconfirmed: ['c', 'e\n"'],
+      n_unconfirmed: 2,
+    });
+    expect(await written(formatText, [...lines, rather])).toBe(`entity_ids_to_delete: 1
+  b
+entity_ids_to_reindex: 2
+  a
+  d
+entity_ids_unconfirmed: 2
+  c
+  e
+"
+n_missing: 1
+n_not_deleted: 1
+n_ok: 2286
+n_outdated: 1
+n_strange: 0
 n_unconfirmed: 2
 `);
+  });
+
+  it('is written as JSON.stringify would, however many ids there are', async () => {
+    const ids = Array.from({ length: 2500 }, (_, n) => `id-${String(n).padStart(4, '0')}`);
+    const all: SpoolLine[] = [
+      { after: 'z', row: null, ok: 0, candidates: ids },
+      { confirmed: ids.length, ok: 0, drift: ids.map((id) => [id, 'missing']), unconfirmed: [] },
+    ];
+    const text = await written(formatJson, all);
+    expect(text).toBe(`${JSON.stringify(JSON.parse(text), null, 2)}\n`);
+    expect(JSON.parse(text)).toMatchObject({ entity_ids_to_reindex: ids, n_missing: 2500 });
+  });
+
+  it('keeps what is yet to be confirmed open', async () => {
+    expect(await stateOf(given(lines))).toMatchObject({
+      start: { after: 'e', row: 'e' },
+      open: ['c', 'd', 'e'],
+    });
   });
 });
 
