@@ -1,5 +1,5 @@
 /** `graph`: the replicator's commands. Logs go to stderr, results to stdout. */
-import { type Command, InvalidArgumentError } from 'commander';
+import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { BackfillOptions } from './backfill.ts';
 import type { SyncDataOptions } from './sync-data.ts';
 
@@ -104,6 +104,11 @@ export function registerGraph(program: Command): void {
     )
     .option('--max-repairs <entities>', 'repair nothing if more than this differ', positive, Infinity)
     .option('--fail-on-drift', 'with --dry-run: exit 3 if there is drift', false)
+    .addOption(
+      new Option('--throttle [ms]', 'pause the scan while replication lags more (1000 if not given)')
+        .preset('1000')
+        .argParser(positive),
+    )
     .option('--resume', 'go on where a run with these options was ended', false)
     .action(async (options: SyncDataOptions) => {
       const { runSyncData } = await import('./sync-data.ts');

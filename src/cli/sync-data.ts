@@ -7,11 +7,13 @@ import { graphEntities } from '../neo4j/entities.ts';
 import { reportFile } from '../ops/report-file.ts';
 import { spoolFile } from '../ops/spool-file.ts';
 import { type Emit, type Outcome, reconcile } from '../pipelines/reconcile/reconcile.ts';
-import { requireLoaded, waitForGraph } from '../pipelines/wait.ts';
+import { type Throttle, throttle } from '../pipelines/reconcile/throttle.ts';
+import { lagMs, requireLoaded, waitForGraph, type WaitSources } from '../pipelines/wait.ts';
 import { sourceEntities } from '../postgres/entities.ts';
 import { lockRun } from '../postgres/run-lock.ts';
 import { inspectSource } from '../postgres/source.ts';
 import { estimateRows } from '../postgres/tables.ts';
+import type { Log } from '../runtime/log.ts';
 import { typesOf } from './entity-types.ts';
 import { enabledGraphContext, type GraphContext } from './graph-context.ts';
 import { SERVERS, waitSources, withServers } from './graph-reports.ts';
@@ -28,6 +30,8 @@ export interface SyncDataOptions {
   readonly maxRepairs: number;
   readonly failOnDrift: boolean;
   readonly resume: boolean;
+  /** Milliseconds of lag. */
+  readonly throttle?: number;
 }
 
 const DRIFT_FOUND = 3;
@@ -78,6 +82,7 @@ export async function runSyncData(options: SyncDataOptions): Promise<void> {
               caughtUp,
               maxWaitMs,
               onProgress: progress.at,
+              throttle: throttled(options.throttle, waiting, log),
             },
             repair: {
               mapping,
@@ -118,6 +123,20 @@ export async function runSyncData(options: SyncDataOptions): Promise<void> {
     stop.end();
     await lock.release();
   }
+}
+
+function throttled(limitMs: number | undefined, waiting: WaitSources, log: Log): Throttle | null {
+  if (limitMs === undefined) return null;
+  return throttle({
+    limitMs,
+    lagMs: async () => lagMs(await waiting.topicEnds(), await waiting.progress(), Date.now()),
+    onPause: (lag) => {
+      log.info({ lagMs: lag, limitMs }, 'the scan pauses: replication lags');
+    },
+    onResume: (pausedMs) => {
+      log.info({ pausedMs }, 'the scan goes on');
+    },
+  });
 }
 
 /** What decides the findings of a check: those of another are none to go on from. */

@@ -7,7 +7,7 @@ import type { PartitionRange } from '../kafka/offsets.ts';
 import type { PartitionProgress } from '../neo4j/progress.ts';
 import type { SlotInfo } from '../postgres/slot.ts';
 import type { SourceInfo } from '../postgres/source.ts';
-import { recordsBehind } from '../pipelines/wait.ts';
+import { lagMs, recordsBehind } from '../pipelines/wait.ts';
 
 export interface StatusSources {
   readonly mapping: Mapping;
@@ -80,9 +80,7 @@ export async function readStatus(sources: StatusSources, nowMs: number): Promise
       load: loadOf(loads.value?.[table], nowMs),
     };
   });
-  const behind = tables.reduce((sum, table) => sum + (table.recordsBehind ?? 0), 0);
-  const newest = Math.max(0, ...(progress ?? []).map((p) => p.committedMs ?? 0));
-  const known = ends !== null && progress !== null;
+  const lag = ends === null || progress === null ? null : lagMs(ends, progress, nowMs);
   const allUp = source.server.up && topics.server.up && graph.server.up;
   return {
     healthy: allUp && slot?.activePid != null && slot.invalidation === null,
@@ -100,7 +98,7 @@ export async function readStatus(sources: StatusSources, nowMs: number): Promise
             walStatus: slot?.walStatus ?? null,
           },
     tables,
-    lagSeconds: !known ? null : behind === 0 ? 0 : newest === 0 ? null : Math.max(0, (nowMs - newest) / 1000),
+    lagSeconds: lag === null ? null : lag / 1000,
     deadLetters: topics.value?.deadLetters ?? null,
   };
 }

@@ -103,6 +103,17 @@ export function recordsBehind(
   }, 0n);
 }
 
+/** Age of the newest change applied, while something is behind; 0 when nothing is; null if nothing was ever applied. */
+export function lagMs(
+  ends: readonly PartitionRange[],
+  progress: readonly PartitionProgress[],
+  nowMs: number,
+): number | null {
+  if (recordsBehind(ends, progress) === 0n) return 0;
+  const newest = Math.max(0, ...progress.map(({ committedMs }) => committedMs ?? 0));
+  return newest === 0 ? null : Math.max(0, nowMs - newest);
+}
+
 async function until(
   deadline: number,
   signal: AbortSignal,

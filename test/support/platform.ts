@@ -41,13 +41,22 @@ export interface Platform {
   readonly sql: pg.Pool;
   readonly driver: Driver;
   /** Runs `eiq-platform graph …`. */
-  readonly start: (args: readonly string[], env?: Readonly<Record<string, string>>) => Process;
+  readonly start: (
+    args: readonly string[],
+    env?: Readonly<Record<string, string>>,
+    limits?: ProcessLimits,
+  ) => Process;
   /** Runs it to its end. */
   readonly run: (args: readonly string[], env?: Readonly<Record<string, string>>) => Promise<Finished>;
   /** Waits until the graph has everything, then compares the canonical hashes of both sides. */
   readonly expectEqual: (timeoutSeconds?: number) => Promise<void>;
   readonly cypher: (query: string, parameters?: object) => Promise<Record<string, unknown>[]>;
   readonly dispose: () => Promise<void>;
+}
+
+export interface ProcessLimits {
+  /** No file of the process may be larger. */
+  readonly maxFileBytes?: number;
 }
 
 export interface Finished {
@@ -90,8 +99,12 @@ export async function createPlatform(prefix: string, on: Servers = servers()): P
   });
   const processes: Process[] = [];
 
-  function start(args: readonly string[], more: Readonly<Record<string, string>> = {}): Process {
-    const started = startProcess(['graph', ...args], { ...env, ...more });
+  function start(
+    args: readonly string[],
+    more: Readonly<Record<string, string>> = {},
+    limits?: ProcessLimits,
+  ): Process {
+    const started = startProcess(['graph', ...args], { ...env, ...more }, limits);
     processes.push(started);
     return started;
   }
@@ -193,8 +206,16 @@ export function edit(path: string, change: (json: Record<string, unknown>) => vo
   writeFileSync(path, JSON.stringify(json, null, 2));
 }
 
-export function startProcess(args: readonly string[], env: Readonly<Record<string, string>>): Process {
-  const child = spawn(process.execPath, ['dist/cli/main.js', ...args], {
+export function startProcess(
+  args: readonly string[],
+  env: Readonly<Record<string, string>>,
+  { maxFileBytes }: ProcessLimits = {},
+): Process {
+  const whole = [process.execPath, 'dist/cli/main.js', ...args];
+  // POSIX counts in blocks of 512 bytes.
+  const limited = ['sh', '-c', `ulimit -f ${(maxFileBytes ?? 0) / 512} && exec "$@"`, 'sh', ...whole];
+  const [file = '', ...parameters] = maxFileBytes === undefined ? whole : limited;
+  const child = spawn(file, parameters, {
     env: { PATH: process.env['PATH'] ?? '', ...env },
     stdio: ['ignore', 'pipe', 'pipe'],
   });

@@ -64,6 +64,7 @@ function sides(count: number, drifts: (n: number) => boolean, batchSize = 1000) 
     caughtUp: () => Promise.resolve(),
     maxWaitMs: 10_000,
     onProgress: () => undefined,
+    throttle: null,
   };
   return { options, reads };
 }

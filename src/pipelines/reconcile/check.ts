@@ -10,6 +10,7 @@ import { type CheckState, type SpoolLine, stateOf } from '../../core/check-spool
 import { compareIds, verdictOf } from '../../core/drift.ts';
 import { confirm, type ConfirmSources } from './confirm.ts';
 import { scan, type ScanSources } from './scan.ts';
+import type { Throttle } from './throttle.ts';
 
 /** Lines, each of them there as a whole or not at all. */
 export interface Spool {
@@ -26,6 +27,8 @@ export interface CheckOptions extends ScanSources, Omit<ConfirmSources, 'source'
   readonly graph: ScanSources['graph'] & ConfirmSources['graph'];
   /** Called at the start and after each batch with how many entities are compared. */
   readonly onProgress: (compared: number) => void;
+  /** Between pages, if the scan is to be held back while replication lags. */
+  readonly throttle: Throttle | null;
 }
 
 const CANDIDATES = 1000;
@@ -67,6 +70,7 @@ export async function check(options: CheckOptions, spool: Spool, signal: AbortSi
     compared += pairs.length;
     options.onProgress(compared);
     while (open.length >= CANDIDATES) await handOver();
+    await options.throttle?.(signal);
   }
   while (open.length > 0) await handOver();
   await confirming;

@@ -1,0 +1,242 @@
+/** `graph sync-data` that is ended before its time, held back, or without room for what it writes. */
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { smallDisk } from '../support/full-disk.ts';
+import { createPlatform, eventually, type Platform, type Process } from '../support/platform.ts';
+import { createProxy, type Proxy } from '../support/tcp-proxy.ts';
+
+const ENTITIES = 3000;
+const DRIFTING = ENTITIES / 3;
+const BATCH = 10;
+const PAGES = ENTITIES / BATCH;
+const idOf = (n: number) => `00000000-0000-4000-8000-${String(n).padStart(12, '0')}`;
+
+let platform: Platform;
+let projector: Process;
+let slowly: Proxy;
+let folder: string;
+/** The reports of a run without a break: every third entity is missing. */
+let whole: string;
+let wholeText: string;
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'reports-'));
+  platform = await createPlatform('ended');
+  const { sql, names, env } = platform;
+  slowly = await createProxy(env['DATABASE_URL'] ?? '');
+  slowly.delay(5);
+  await platform.start(['publish']).logged(/streaming/);
+  projector = platform.start(['project']);
+  await sql.query(
+    `insert into entity (id, type, data, created_at, last_updated_at)
+     select ('00000000-0000-4000-8000-' || lpad(n::text, 12, '0'))::uuid, 'ttp', '{}', now(), now()
+     from generate_series(0, ${ENTITIES - 1}) n`,
+  );
+  await platform.expectEqual();
+  await platform.cypher(`UNWIND $ids AS id MATCH (n:${names.labels.entity} {id: id}) DETACH DELETE n`, {
+    ids: Array.from({ length: DRIFTING }, (_, n) => idOf(3 * n + 1)),
+  });
+  const dry = async (results: string) => {
+    const { code, stderr } = await syncData(results, ['--dry-run']);
+    expect(code, stderr).toBe(0);
+    return readFileSync(results, 'utf8');
+  };
+  whole = await dry(join(folder, 'whole.json'));
+  wholeText = await dry(join(folder, 'whole.txt'));
+});
+afterAll(async () => {
+  await slowly.close();
+  await platform.dispose();
+  rmSync(folder, { recursive: true });
+});
+
+let files = 0;
+const nextResults = (extension = 'json') => join(folder, `report-${files++}.${extension}`);
+const command = (results: string, args: readonly string[]) => [
+  'sync-data',
+  '--check-results-file',
+  results,
+  '--batch-size',
+  String(BATCH),
+  ...args,
+];
+const syncData = (results: string, args: readonly string[]) =>
+  platform.run(command(results, args), { LOG_LEVEL: 'warn' });
+
+/** Of which PostgreSQL is slow to answer, so that there is a middle of it. */
+const slowSyncData = (results: string, args: readonly string[]) =>
+  platform.start(command(results, args), { DATABASE_URL: slowly.url, LOG_LEVEL: 'info' });
+
+function pagesIn(results: string): number {
+  const path = `${results}.resume`;
+  return existsSync(path) ? readFileSync(path, 'utf8').split('{"after"').length - 1 : 0;
+}
+const compared = (results: string, pages: number) =>
+  eventually(`${pages} pages are compared`, () => Promise.resolve(pagesIn(results) >= pages));
+
+/** The server finds out by itself that a client is no more. */
+const lockReleased = () =>
+  eventually('the run that was ended holds no lock', async () => {
+    const { rowCount } = await platform.sql.query(
+      `select from pg_locks l join pg_database d on d.oid = l.database
+       where locktype = 'advisory' and datname = current_database()`,
+    );
+    return rowCount === 0;
+  });
+
+const touch = (n: number, micros: number) =>
+  platform.cypher(
+    `MATCH (n:${platform.names.labels.entity} {id: $id}) SET n.last_updated_at = n.last_updated_at + ${micros}`,
+    { id: idOf(n) },
+  );
+
+describe('a run that is ended half way', () => {
+  it.each<[NodeJS.Signals, number | string, string]>([
+    ['SIGKILL', 'SIGKILL', 'json'],
+    ['SIGTERM', 143, 'txt'],
+    ['SIGINT', 130, 'json'],
+  ])('by %s leaves no report, and is resumed where it was', async (signal, code, extension) => {
+    const results = nextResults(extension);
+    const half = slowSyncData(results, ['--dry-run']);
+    await compared(results, PAGES / 2);
+    expect(await half.kill(signal)).toBe(code);
+    expect(existsSync(results)).toBe(false);
+    const pages = pagesIn(results);
+    expect(pages).toBeLessThan(PAGES);
+    await lockReleased();
+
+    const other = await syncData(results, ['--dry-run', '--resume', '--entity-types', 'ttp']);
+    expect({ code: other.code, stdout: other.stdout }).toEqual({ code: 2, stdout: '' });
+    expect(other.stderr).toMatch(/^--resume: .*\.resume is of other options, .*\n$/);
+
+    // In the last page that was compared: who reads it again finds another timestamp.
+    const last = pages * BATCH - 1;
+    const steady = last % 3 === 1 ? last - 1 : last;
+    await touch(steady, -1);
+    const resumed = await syncData(results, ['--dry-run', '--resume']);
+    await touch(steady, 1);
+    expect(resumed.code, resumed.stderr).toBe(0);
+    expect(readFileSync(results, 'utf8')).toBe(extension === 'txt' ? wholeText : whole);
+    expect(existsSync(`${results}.resume`)).toBe(false);
+  });
+
+  it('without --resume begins again', async () => {
+    const results = nextResults();
+    const half = slowSyncData(results, ['--dry-run']);
+    await compared(results, PAGES / 2);
+    await half.kill('SIGKILL');
+    await lockReleased();
+    await touch(0, -1);
+    const again = await syncData(results, ['--dry-run']);
+    await touch(0, 1);
+    expect(again.code, again.stderr).toBe(0);
+    expect(JSON.parse(readFileSync(results, 'utf8'))).toMatchObject({ n_outdated: 1, n_missing: DRIFTING });
+  });
+
+  it('while it writes its report leaves it whole or absent', async () => {
+    for (const afterMs of [0, 1, 2, 4, 8]) {
+      const results = nextResults();
+      const run = platform.start(command(results, ['--dry-run']));
+      await eventually('the report is written', () =>
+        Promise.resolve(run.stdout().includes('Writing check_results file')),
+      );
+      await delay(afterMs);
+      await run.kill('SIGKILL');
+      if (existsSync(results)) expect(readFileSync(results, 'utf8')).toBe(whole);
+      else {
+        await lockReleased();
+        const resumed = await syncData(results, ['--dry-run', '--resume']);
+        expect(resumed.code, resumed.stderr).toBe(0);
+        expect(readFileSync(results, 'utf8')).toBe(whole);
+      }
+      await lockReleased();
+    }
+  });
+});
+
+it('with --throttle pauses while replication lags, and goes on', async () => {
+  const results = nextResults();
+  const run = slowSyncData(results, ['--dry-run', '--throttle', '200']);
+  await compared(results, 3);
+  projector.child.kill('SIGSTOP');
+  try {
+    await platform.sql.query(
+      `insert into extract (id, kind, value, created_at, last_updated_at) values (1, 'domain', 'example.com', now(), now())`,
+    );
+    expect(await run.logged(/the scan pauses/)).toMatchObject({ limitMs: 200 });
+    const paused = pagesIn(results);
+    expect(paused).toBeLessThan(PAGES);
+    // Longer than it takes to look at the lag again.
+    await delay(1200);
+    expect(pagesIn(results)).toBe(paused);
+  } finally {
+    projector.child.kill('SIGCONT');
+  }
+  await run.logged(/the scan goes on/);
+  expect(await run.exited, run.stderr()).toBe(0);
+  expect(readFileSync(results, 'utf8')).toBe(whole);
+});
+
+describe('without room', () => {
+  let spoolBytes: number;
+  beforeAll(async () => {
+    const refused = nextResults();
+    const { code, stderr } = await syncData(refused, ['--max-repairs', '1']);
+    expect({ code, stderr }).toMatchObject({
+      code: 1,
+      stderr: expect.stringMatching(/max-repairs/) as string,
+    });
+    spoolBytes = statSync(`${refused}.resume`).size;
+  });
+
+  /** A repair run that fails, and repairs nothing. */
+  async function fails(run: () => Promise<{ code: number | string; stdout: string; stderr: string }>) {
+    const { code, stdout, stderr } = await run();
+    expect(code, stderr).toBe(1);
+    expect(stderr.trim().split('\n')).toHaveLength(1);
+    expect(stdout).not.toContain('Deleting');
+    // Every request made by now would be served by then.
+    expect((await platform.run(['wait'])).code).toBe(0);
+    const results = nextResults();
+    await syncData(results, ['--dry-run']);
+    expect(readFileSync(results, 'utf8')).toBe(whole);
+    return stderr;
+  }
+
+  it('for the report on a full file system nothing is repaired and nothing half-written; with room it is resumed', async (context) => {
+    const disk = smallDisk(Math.ceil(spoolBytes / 4096 + 4) * 4096);
+    if ('unavailable' in disk) {
+      context.skip(disk.unavailable);
+      return;
+    }
+    try {
+      const results = join(disk.folder, 'report.json');
+      const stderr = await fails(() => syncData(results, []));
+      expect(stderr).toMatch(/^The report .*report\.json could not be written \(ENOSPC\)/);
+      expect(readdirSync(disk.folder)).toEqual(['report.json.resume']);
+
+      disk.resize(4 * spoolBytes);
+      const resumed = await syncData(results, ['--dry-run', '--resume']);
+      expect(resumed.code, resumed.stderr).toBe(0);
+      expect(readFileSync(results, 'utf8')).toBe(whole);
+    } finally {
+      disk.dispose();
+    }
+  });
+
+  it('for what it finds, it ends before any report', async () => {
+    const results = nextResults();
+    const stderr = await fails(async () => {
+      const run = platform.start(command(results, []), { LOG_LEVEL: 'warn' }, { maxFileBytes: 8192 });
+      return { code: await run.exited, stdout: run.stdout(), stderr: run.stderr() };
+    });
+    expect(stderr).toMatch(/^\S*\.resume could not be written \(EFBIG\)/);
+    expect(existsSync(results)).toBe(false);
+    const resumed = await syncData(results, ['--dry-run', '--resume']);
+    expect(resumed.code, resumed.stderr).toBe(0);
+    expect(readFileSync(results, 'utf8')).toBe(whole);
+  });
+});
