@@ -1,5 +1,7 @@
 import { describe, expect, it } from 'vitest';
+import type { Position } from '../../src/core/position.ts';
 import { throttle } from '../../src/pipelines/reconcile/throttle.ts';
+import { lagMs } from '../../src/pipelines/wait.ts';
 
 const LIMIT_MS = 1000;
 
@@ -64,5 +66,60 @@ describe('a throttled scan', () => {
     ended.abort();
     await expect(waiting).rejects.toMatchObject({ name: 'AbortError' });
     expect(said).toEqual(['paused at 5000']);
+  });
+});
+
+describe('the lag', () => {
+  const NOW = 100_000;
+  const state = { topic: 't', position: '' as Position, epoch: 1, session: 1, owner: null, generation: 'g' };
+  const end = (partition: number) => ({ topic: 't', partition, low: 0n, end: 10n });
+
+  it.each<[string, readonly (readonly [next: bigint, committedMs: number | null])[], number | null]>([
+    [
+      'is none when nothing is behind, however old the newest change is',
+      [
+        [10n, 1000],
+        [10n, null],
+      ],
+      0,
+    ],
+    [
+      'is the age of the newest change applied, of all partitions',
+      [
+        [10n, 98_000],
+        [9n, 97_000],
+      ],
+      2000,
+    ],
+    [
+      'is unknown if nothing was ever applied',
+      [
+        [0n, null],
+        [10n, null],
+      ],
+      null,
+    ],
+    [
+      'is none if the clock of the source is ahead',
+      [
+        [9n, 101_000],
+        [10n, null],
+      ],
+      0,
+    ],
+  ])('%s', (_, partitions, lag) => {
+    const progress = partitions.map(([next, committedMs], partition) => ({
+      ...state,
+      partition,
+      next,
+      committedMs,
+    }));
+    expect(
+      lagMs(
+        partitions.map((__, partition) => end(partition)),
+        progress,
+        NOW,
+      ),
+    ).toBe(lag);
   });
 });
