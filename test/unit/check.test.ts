@@ -204,6 +204,15 @@ describe('the spool', () => {
     }
   });
 
+  it('has nothing behind a line that could not be written', async () => {
+    const spool = await opened(nextResults());
+    const unwritable = { ...first, ok: 1n as unknown as number };
+    await expect(spool.append(unwritable)).rejects.toMatchObject({ code: 'REPORT_FAILED' });
+    await expect(spool.append(first)).rejects.toMatchObject({ code: 'REPORT_FAILED' });
+    expect(await linesOf(spool)).toEqual([]);
+    await spool.close();
+  });
+
   it('is begun again unless it is to be resumed, and a link is not followed', async () => {
     const results = await left();
     const target = join(folder, 'target');
