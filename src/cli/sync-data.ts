@@ -1,7 +1,7 @@
 /** `graph sync-data`: options to a run, events to stdout, progress to stderr, the outcome to the exit code. */
 import { randomUUID } from 'node:crypto';
 import { AppError } from '../core/errors.ts';
-import { type EntityFilter, entityTable } from '../core/entity-table.ts';
+import { type EntityFilter, type EntityTable, entityTable } from '../core/entity-table.ts';
 import { instantOf } from '../core/instants.ts';
 import { graphEntities } from '../neo4j/entities.ts';
 import { reportFile } from '../ops/report-file.ts';
