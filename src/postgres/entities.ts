@@ -28,8 +28,9 @@ interface Row {
 const UUID = /^[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}$/;
 
 export function sourceEntities(sql: Sql, table: EntityTable, filter: EntityFilter): SourceEntities {
-  const name = quoteTable(table.mapping);
-  const column = quoteIdentifier(table.key.column);
+  const name = `${quoteTable(table.mapping)} as t`;
+  // With its table: else `order by` would take the text that is selected under the same name, and no index has that.
+  const column = `t.${quoteIdentifier(table.key.column)}`;
   const { kind } = table.key;
   // A uuid's order is that of its text; text needs the collation whose order is that of bytes.
   const ordered = kind === 'uuid' ? column : `${column} collate "C"`;

@@ -40,50 +40,56 @@ async function hasNodes(bench, label, count) {
   return Number(n) >= count;
 }
 
-/** Single-row commits at a steady rate, whether or not the graph keeps up: from commit to visible. */
+/** From commit to visible, of single-row commits at a steady rate. */
 export async function latency(bench) {
   const platform = await createPlatform(bench, 'bench_latency');
   const connectors = platform.connectors('latency');
-  const count = COMMITS_PER_SECOND * (bench.quick ? 2 : 20);
 
   async function run() {
     const replicator = await platform.start('replicate', connectors, 'streaming');
     await insertRows(platform.sql, 1, 1);
     // Both halves are at work.
-    const find = 'UNWIND $ids AS id MATCH (n:Entity_latency {id: id}) WHERE n.type IS NOT NULL RETURN id';
     const total = 'MATCH (n:Entity_latency) WHERE n.type IS NOT NULL RETURN count(n) AS n';
     const inTable = Number((await platform.sql.query('select count(*) as n from entity')).rows[0].n);
     await until(async () => Number((await bench.cypher(total))[0].n) === inTable);
     const before = cpuSeconds(bench.stack, replicator.pid);
-    const committed = new Map();
-    const samples = [];
-    const startedAt = performance.now();
-    const commits = (async () => {
-      const all = [];
-      for (let i = 0; i < count; i += 1) {
-        const dueMs = startedAt + (i * 1000) / COMMITS_PER_SECOND - performance.now();
-        if (dueMs > 0) await delay(dueMs);
-        const id = randomUUID();
-        const inserted = platform.sql.query(INSERT_ONE, [id]);
-        all.push(inserted.then(() => committed.set(id, performance.now())));
-      }
-      await Promise.all(all);
-      return (performance.now() - startedAt) / 1000;
-    })();
-    const seen = until(async () => {
-      const found = await bench.cypher(find, { ids: [...committed.keys()].slice(0, MOST_ASKED) });
-      for (const { id } of found) {
-        samples.push(performance.now() - committed.get(id));
-        committed.delete(id);
-      }
-      return samples.length === count;
-    }, 1);
-    const [seconds] = await Promise.all([commits, seen]);
+    const measured = await steadyCommits(bench, platform, 'latency', bench.quick ? 2 : 20);
     const cpu = spent(before, cpuSeconds(bench.stack, replicator.pid));
     await replicator.stop();
-    samples.sort((a, b) => a - b);
-    const at = (share) => samples[Math.min(count - 1, Math.floor(count * share))];
-    return { count, seconds, cpu, p50: at(0.5), p99: at(0.99) };
+    return { ...measured, cpu };
   }
   return [{ name: `latency, ${COMMITS_PER_SECOND} commits/s`, unit: 'commits/s', run }];
+}
+
+/** 200 single-row commits a second, whether or not the graph keeps up; milliseconds from each until it is visible. */
+export async function steadyCommits(bench, platform, graph, forSeconds) {
+  const count = COMMITS_PER_SECOND * forSeconds;
+  const find = `UNWIND $ids AS id MATCH (n:Entity_${graph} {id: id}) WHERE n.type IS NOT NULL RETURN id`;
+  const committed = new Map();
+  const samples = [];
+  const startedAt = performance.now();
+  const commits = (async () => {
+    const all = [];
+    for (let i = 0; i < count; i += 1) {
+      const dueMs = startedAt + (i * 1000) / COMMITS_PER_SECOND - performance.now();
+      if (dueMs > 0) await delay(dueMs);
+      const id = randomUUID();
+      const inserted = platform.sql.query(INSERT_ONE, [id]);
+      all.push(inserted.then(() => committed.set(id, performance.now())));
+    }
+    await Promise.all(all);
+    return (performance.now() - startedAt) / 1000;
+  })();
+  const seen = until(async () => {
+    const found = await bench.cypher(find, { ids: [...committed.keys()].slice(0, MOST_ASKED) });
+    for (const { id } of found) {
+      samples.push(performance.now() - committed.get(id));
+      committed.delete(id);
+    }
+    return samples.length === count;
+  }, 1);
+  const [seconds] = await Promise.all([commits, seen]);
+  samples.sort((a, b) => a - b);
+  const at = (share) => samples[Math.min(count - 1, Math.floor(count * share))];
+  return { count, seconds, p50: at(0.5), p99: at(0.99) };
 }

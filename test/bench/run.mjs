@@ -1,5 +1,5 @@
 /**
- * npm run bench [-- decode|publish|project|end-to-end|latency] [--quick]
+ * npm run bench [-- decode|publish|project|end-to-end|latency|reconcile] [--quick]
  *
  * Medians of interleaved runs, after one that is not counted, on a stack of its own. CPU-seconds are those of the
  * measured span, by process; `own` is the replicator's, or the bare loader's. --quick, a tenth of the rows and one cold
@@ -13,10 +13,11 @@ import neo4j from 'neo4j-driver';
 import { startStack } from '../../dist/stack/stack.js';
 import { project } from './graph.mjs';
 import { endToEnd, latency } from './live.mjs';
+import { reconcile } from './reconcile.mjs';
 import { decode, publish } from './source.mjs';
 
 const RUNS = 3;
-const parts = { decode, publish, project, 'end-to-end': endToEnd, latency };
+const parts = { decode, publish, project, 'end-to-end': endToEnd, latency, reconcile };
 const { values, positionals } = parseArgs({
   options: { quick: { type: 'boolean', default: false } },
   allowPositionals: true,
@@ -98,11 +99,27 @@ function print(results) {
     cells.map((cell, i) => (i === 0 ? cell.padEnd(widths[i]) : cell.padStart(widths[i])));
   console.log(line(columns).join('  '));
   for (const row of rows) console.log(line(columns.map((column) => row[column])).join('  '));
-  for (const { name, comparedWith, runs } of results) {
+  for (const { name, comparedWith, limitedBy, runs } of results) {
     if (comparedWith !== undefined)
       console.log(
         `${comparedWith} at ${(rates.get(comparedWith) / rates.get(name)).toFixed(2)} of the rate of ${name}`,
       );
+    if (limitedBy !== undefined) {
+      const slower = limitedBy.reduce((a, b) => (rates.get(a) < rates.get(b) ? a : b));
+      console.log(
+        `${name} at ${(rates.get(name) / rates.get(slower)).toFixed(2)} of the rate of the ${slower}`,
+      );
+    }
+    if (runs[0].rss !== undefined)
+      console.log(`${name}, peak RSS: ${median(runs.map((r) => r.rss)).toFixed(0)} MB`);
+    if (runs[0].pairs !== undefined) {
+      const pairs = runs.flatMap((r) => r.pairs);
+      const p99 = (which) => median(pairs.map((pair) => pair[which].p99)).toFixed(0);
+      const ratio = median(pairs.map(({ on, off }) => on.p99 / off.p99)).toFixed(2);
+      console.log(
+        `${name}: p99 ${p99('on')} ms, without it ${p99('off')} ms; ratio ${ratio}, median of ${pairs.length} pairs`,
+      );
+    }
     if (runs[0].p50 !== undefined) {
       const ms = (share) => `${share} ${median(runs.map((r) => r[share])).toFixed(0)} ms`;
       console.log(`${name}, commit to visible: ${ms('p50')}, ${ms('p99')}`);

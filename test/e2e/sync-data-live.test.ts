@@ -8,6 +8,7 @@ import { createPlatform, type Platform, underLoad } from '../support/platform.ts
 import { soak } from '../support/soak.ts';
 
 const RUNS = soak ? 40 : 3;
+const REPAIRS = soak ? 20 : 3;
 const CHANGES_PER_SECOND = soak ? 500 : 200;
 const BUSY = '00000000-0000-4000-8000-000000000001';
 
@@ -58,6 +59,43 @@ it('dry runs report no drift, nothing unconfirmed, however much and how often ro
       n_strange: 0,
     });
   }
+  await platform.expectEqual();
+});
+
+it('repairs undo nothing that is newer, while the graph is damaged again and again', async () => {
+  const entity = platform.names.labels.entity;
+  const damage = async (seed: number) => {
+    const chosen = `MATCH (n:${entity}) WHERE n.type IS NOT NULL WITH n ORDER BY n.title, n.id SKIP toInteger($seed * 20) LIMIT 20`;
+    await platform.cypher(`${chosen} DETACH DELETE n`, { seed });
+    await platform.cypher(
+      `${chosen} SET n.last_updated_at = n.last_updated_at + 3600000000, n.title = 'ahead'`,
+      { seed },
+    );
+    await platform.cypher(`${chosen} SET n.last_updated_at = 0, n.title = 'behind'`, { seed: seed + 1 });
+    await platform.cypher(`CREATE (:${entity} {id: randomUUID(), type: 'ttp', last_updated_at: 1})`);
+  };
+  const outcomes: { code: number | string; repaired: number }[] = [];
+  await underLoad(
+    platform,
+    async () => {
+      for (let run = 0; run < REPAIRS; run++) {
+        await damage(run);
+        const file = join(folder, `repair-${run}.json`);
+        const { code, stderr } = await platform.run(['sync-data', '--check-results-file', file], {
+          LOG_LEVEL: 'warn',
+        });
+        expect([0, 1], stderr).toContain(code);
+        const report = JSON.parse(readFileSync(file, 'utf8')) as Record<string, readonly string[]>;
+        const { entity_ids_to_delete: deleted, entity_ids_to_reindex: reindexed } = report;
+        outcomes.push({ code, repaired: (deleted?.length ?? 0) + (reindexed?.length ?? 0) });
+      }
+    },
+    CHANGES_PER_SECOND,
+  );
+  // Each run has found most of the damage; the workload may have mended some of it first, by changing those rows.
+  for (const { repaired } of outcomes) expect(repaired).toBeGreaterThan(20);
+  const last = await platform.run(['sync-data', '--check-results-file', join(folder, 'last.json')]);
+  expect(last.code, last.stderr).toBe(0);
   await platform.expectEqual();
 });
 
