@@ -8,6 +8,7 @@ import { reportFile } from '../ops/report-file.ts';
 import { spoolFile } from '../ops/spool-file.ts';
 import { type Emit, type Outcome, reconcile } from '../pipelines/reconcile/reconcile.ts';
 import { type Throttle, throttle } from '../pipelines/reconcile/throttle.ts';
+import { requireSameSource } from '../pipelines/same-source.ts';
 import { lagMs, requireLoaded, waitForGraph, type WaitSources } from '../pipelines/wait.ts';
 import { sourceEntities } from '../postgres/entities.ts';
 import { lockRun } from '../postgres/run-lock.ts';
@@ -68,6 +69,8 @@ export async function runSyncData(options: SyncDataOptions): Promise<void> {
       const nodes = graphEntities(graph, entities, filter);
       const waiting = waitSources(servers, context);
       await requireLoaded(waiting);
+      const database = await inspectSource(sql);
+      await requireSameSource(graph, mapping, database, { claim: false });
       const caughtUp = (timeoutMs: number) => waitForGraph(waiting, timeoutMs, stop.signal);
       const maxWaitMs = options.maxWait * 1000;
       const progress = scanProgress(process.stderr, await estimateRows(sql, [entities.mapping]));
@@ -96,8 +99,7 @@ export async function runSyncData(options: SyncDataOptions): Promise<void> {
               runId: randomUUID(),
             },
             openSpool: async () => {
-              const { systemIdentifier } = await inspectSource(sql);
-              return spool.open(decisive(context, entities, filter, systemIdentifier));
+              return spool.open(decisive(context, entities, filter, database.systemIdentifier));
             },
             countUnnamed: nodes.countUnnamed,
             onUnnamed: (count) => {

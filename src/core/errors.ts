@@ -126,6 +126,11 @@ export const CATALOGUE = {
   },
   NEO4J_FAILED: { disposition: 'fatal', remedy: 'See the Neo4j status code and log.' },
 
+  GRAPH_FOREIGN: {
+    disposition: 'fatal',
+    remedy:
+      'Check DATABASE_URL and NEO4J_URI; the graph of another source needs another namespace in sink.neo4j.json.',
+  },
   RECORD_MALFORMED: {
     disposition: 'dead-letter',
     remedy: 'Find out who wrote the record; only the publisher writes the data topics.',

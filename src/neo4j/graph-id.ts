@@ -24,6 +24,24 @@ export async function graphIdentity(graph: Graph, mapping: Mapping): Promise<Gra
   return { uuid: String(node?.['uuid']), serverId: String(database?.['id']) };
 }
 
+/**
+ * The source that the graph holds the data of. `claim`: this one, if it is nobody's yet. Null: nobody's, or there is no
+ * graph of this namespace.
+ */
+export async function sourceOfGraph(
+  graph: Graph,
+  { sink }: Mapping,
+  claim: string | null,
+): Promise<string | null> {
+  const [node] = await graph.run(
+    claim === null
+      ? 'MATCH (g:_Graph {id: $id}) RETURN g.source AS source'
+      : 'MATCH (g:_Graph {id: $id}) SET g.source = coalesce(g.source, $claim) RETURN g.source AS source',
+    { id: sink.namespace, claim },
+  );
+  return typeof node?.['source'] === 'string' ? node['source'] : null;
+}
+
 /** Projectors of one graph share a group, those of two graphs never do. */
 export function consumerGroup(prefix: string, { uuid, serverId }: GraphIdentity): string {
   return `${prefix}-${createHash('sha256').update(`${uuid}|${serverId}`).digest('hex').slice(0, 16)}`;

@@ -103,8 +103,8 @@ it('what a replaced publisher had sent and arrives late is refused, and its key 
   await platform.expectEqual();
   await eventually('the newer row was published again behind the late record', async () => {
     const latest = await readLatest(client, `${platform.name}.public.entity`, AbortSignal.timeout(20_000));
-    const again = [...latest.values()].map(String).filter((value) => value.includes('"op":"r"'));
-    return again.length === 1 && again[0]?.includes('newer') === true;
+    const row = [...latest.values()].map(String).filter((value) => value.includes('newer'));
+    return row.length === 1 && row[0]?.includes('"op":"r"') === true;
   });
   first.child.kill('SIGCONT');
   await first.logged(/standing by/);

@@ -1,7 +1,7 @@
 /**
  * The projector (I1): the only writer of the replicated graph.
  *
- *   schema, graph identity, plans, progress rows ─▶ join the group of this graph ─▶ per partition: take over ─▶ apply
+ *   schema, graph identity, plans, source, progress rows ─▶ join the group of this graph ─▶ per partition: take over ─▶ apply
  *
  * Guarantee: effects happen once and in order per partition, whoever else runs (I8); nothing older wins and nothing
  * deleted comes back (I7). The group's name derives from the graph's identity, so projectors of two graphs never share
@@ -16,7 +16,7 @@ import type { Mapping, TableMapping } from '../../core/mapping.ts';
 import { REPUBLISH_PREFIX } from '../../core/messages.ts';
 import type { ReaderState } from '../../core/partition-reader.ts';
 import { createKafka, type KafkaClient, type KafkaOptions } from '../../kafka/client.ts';
-import { readControl, type TopicRecord } from '../../kafka/control.ts';
+import { type ControlState, readControl } from '../../kafka/control.ts';
 import { createDeadLetters } from '../../kafka/dead-letters.ts';
 import { subscribe } from '../../kafka/subscriber.ts';
 import { connectNeo4j, type Graph, type Neo4jOptions } from '../../neo4j/client.ts';
@@ -30,6 +30,7 @@ import { emitMessage } from '../../postgres/messages.ts';
 import type { Log } from '../../runtime/log.ts';
 import { keepRunning } from '../../runtime/retry.ts';
 import type { Service } from '../../runtime/service.ts';
+import { requireSameSource } from '../same-source.ts';
 import { deadLetterOf } from './dead-letters.ts';
 import { type PartitionContext, runPartition } from './partition.ts';
 import { purgeNowAndThen } from './purge.ts';
@@ -78,7 +79,8 @@ async function session(context: Context, signal: AbortSignal): Promise<void> {
   await ensureSchema(graph, mapping, signal);
   const identity = await graphIdentity(graph, mapping);
   await planStatements(graph, mapping, signal);
-  const topics = await topicsOf(context, signal);
+  const { topics, source } = await madeByPublisher(context, signal);
+  if (source !== null) await requireSameSource(graph, mapping, source, { claim: true });
   await ensureProgress(graph, mapping, topics);
 
   const owner = randomUUID();
@@ -164,35 +166,32 @@ async function session(context: Context, signal: AbortSignal): Promise<void> {
   }
 }
 
-/** The data topics with their generations, once the publisher has made all of them. */
-async function topicsOf(
+/** The data topics with their generations, once the publisher has made all of them, and what they are of. */
+async function madeByPublisher(
   { mapping, client, log }: Context,
   signal: AbortSignal,
-): Promise<ReadonlyMap<string, TopicRecord>> {
+): Promise<Pick<ControlState, 'topics' | 'source'>> {
   for (let attempt = 1; ; attempt++) {
-    const known = await knownTopics(client, mapping, signal);
-    const missing = mapping.tables.filter(({ topic }) => !known.has(topic));
-    if (missing.length === 0)
-      return new Map(
-        mapping.tables
-          .map(({ topic }) => [topic, known.get(topic)])
-          .filter((entry): entry is [string, TopicRecord] => entry[1] !== undefined),
-      );
-    if (attempt === 1)
-      log.info({ topics: missing.map((t) => t.topic) }, 'waiting for the publisher to make the topics');
+    const state = await controlState(client, mapping, signal);
+    const names = mapping.tables.map(({ topic }) => topic);
+    const topics = new Map([...(state?.topics ?? [])].filter(([topic]) => names.includes(topic)));
+    if (state !== null && topics.size === names.length) return { topics, source: state.source };
+    const missing = names.filter((topic) => !topics.has(topic));
+    if (attempt === 1) log.info({ topics: missing }, 'waiting for the publisher to make the topics');
     await delay(TOPICS_POLL_MS, undefined, { signal });
   }
 }
 
-async function knownTopics(
+/** Null: there is no control topic yet. */
+async function controlState(
   client: KafkaClient,
   mapping: Mapping,
   signal: AbortSignal,
-): Promise<ReadonlyMap<string, TopicRecord>> {
+): Promise<ControlState | null> {
   try {
-    return (await readControl(client, mapping.controlTopic, signal)).topics;
+    return await readControl(client, mapping.controlTopic, signal);
   } catch (error) {
-    if (isAppError(error, 'KAFKA_TOPIC')) return new Map();
+    if (isAppError(error, 'KAFKA_TOPIC')) return null;
     throw error;
   }
 }

@@ -1,0 +1,43 @@
+/** A graph that holds the data of another source: nothing is written to it, and nothing is compared with it. */
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { createPlatform, type Platform } from '../support/platform.ts';
+
+const SAID =
+  /^The graph holds the data of another source \(.* 1\/other, not \d+\/foreign_\w+\)\. Check .*\n$/;
+
+let platform: Platform;
+beforeAll(async () => {
+  platform = await createPlatform('foreign');
+});
+afterAll(() => platform.dispose());
+
+it('belongs to the source that was first projected into it, and is refused by any other', async () => {
+  const first = platform.start(['replicate']);
+  await first.logged(/partitions assigned/);
+  await platform.expectEqual();
+  const named = (source: string | null) =>
+    platform.cypher(
+      'MATCH (g:_Graph {id: $name}) WITH g, g.source AS was SET g.source = $source RETURN was',
+      {
+        name: platform.name,
+        source,
+      },
+    );
+  const [claimed] = await named('1/other');
+  expect(claimed?.['was']).toMatch(new RegExp(`^\\d+/${platform.name}$`));
+  const file = join(platform.connectors, 'report.json');
+  const checked = await platform.run(['sync-data', '--check-results-file', file], { LOG_LEVEL: 'error' });
+  expect(checked).toMatchObject({ code: 1, stdout: '', stderr: expect.stringMatching(SAID) as string });
+  expect(existsSync(file)).toBe(false);
+  await first.stop();
+
+  const refused = await platform.run(['project'], { LOG_LEVEL: 'silent' });
+  expect(refused).toMatchObject({ code: 1, stderr: expect.stringMatching(SAID) as string });
+  await named(null);
+  const again = platform.start(['replicate']);
+  await again.logged(/partitions assigned/);
+  await platform.expectEqual();
+  await again.stop();
+});
