@@ -49,3 +49,31 @@ export function keyJson(key: readonly KeyColumn[], parts: KeyParts): string {
   });
   return `{${members.join(',')}}`;
 }
+
+/** The key of a node or relationship, as the graph stores it. */
+export type GraphKey = string | bigint;
+
+/** The key that a record with these parts is about. */
+export function graphKey(key: readonly KeyColumn[], parts: KeyParts): GraphKey {
+  const standing = key.map(({ kind }, i) => {
+    const part = parts[i] ?? '';
+    return kind === 'bigint' ? (int64(part) ?? part) : part;
+  });
+  const [only, ...more] = standing;
+  return only !== undefined && more.length === 0 ? only : JSON.stringify(standing.map(String));
+}
+
+/** The parts by which a request names what bears this key in the graph; null: none does, so that no row is meant. */
+export function partsOf(key: readonly KeyColumn[], stored: unknown): KeyParts | null {
+  const parts = key.length === 1 ? [String(stored)] : textsIn(stored);
+  return parts?.length === key.length && graphKey(key, parts) === stored ? parts : null;
+}
+
+function textsIn(json: unknown): string[] | null {
+  try {
+    const parts: unknown = typeof json === 'string' ? JSON.parse(json) : null;
+    return Array.isArray(parts) ? parts.map(String) : null;
+  } catch {
+    return null;
+  }
+}

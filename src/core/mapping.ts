@@ -332,3 +332,8 @@ function duplicates<T extends { readonly file: string }>(
 export function tableByName(mapping: Mapping, table: string): TableMapping | undefined {
   return mapping.tables.find((t) => t.table === table);
 }
+
+/** The types that a table's relationships may have, each once. */
+export function relationshipTypes({ type }: RelationshipTarget): string[] {
+  return [...new Set([...type.byValue.values(), type.otherwise].map((variant) => variant.type))];
+}

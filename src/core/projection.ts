@@ -14,8 +14,10 @@ export interface Projection {
   readonly unlisted: string | null;
 }
 
+export type ProjectedRecord = Pick<DecodedRecord, 'table' | 'op' | 'position' | 'before' | 'after'>;
+
 /** Throws RECORD_MALFORMED, naming table and column, if the record does not have what the mapping needs. */
-export function project(record: DecodedRecord, table: TableMapping): Projection {
+export function project(record: ProjectedRecord, table: TableMapping): Projection {
   if (record.table !== table.table) {
     throw new AppError(
       'RECORD_MALFORMED',
@@ -55,7 +57,7 @@ export function project(record: DecodedRecord, table: TableMapping): Projection 
 }
 
 /** A single key column's own value; the JSON array of a composite key's values as text. */
-export function keyOf(row: WireRow, table: TableMapping): string | bigint {
+function keyOf(row: WireRow, table: TableMapping): string | bigint {
   const [first, ...more] = table.key;
   if (first !== undefined && more.length === 0) return keyValue(row, first.name, first.kind, table);
   return JSON.stringify(table.key.map(({ name, kind }) => keyValue(row, name, kind, table).toString()));

@@ -11,6 +11,7 @@ import { batchesOf } from '../../core/batches.ts';
 import { verdictOf } from '../../core/drift.ts';
 import { isAppError } from '../../core/errors.ts';
 import type { EntityTable } from '../../core/entity-table.ts';
+import type { KeyParts } from '../../core/keys.ts';
 import type { Mapping, TableMapping } from '../../core/mapping.ts';
 import { REPUBLISH_PREFIX } from '../../core/messages.ts';
 import { keyRequests } from '../../core/republish.ts';
@@ -19,7 +20,7 @@ import type { GraphEntities } from '../../neo4j/entities.ts';
 import type { Sql } from '../../postgres/client.ts';
 import type { SourceEntities } from '../../postgres/entities.ts';
 import { emitMessage } from '../../postgres/messages.ts';
-import { edgesOf, type RowKey } from './edges.ts';
+import { edgesOf } from './edges.ts';
 import { pairsOf } from './scan.ts';
 
 export interface RepairContext {
@@ -55,7 +56,7 @@ export async function repair(
   let count = 0;
   let some: readonly string[] = [];
 
-  async function ask(table: TableMapping, keys: readonly RowKey[]): Promise<void> {
+  async function ask(table: TableMapping, keys: readonly KeyParts[]): Promise<void> {
     for (const request of keyRequests(table, keys, { runId, reason: 'sync-data' }))
       await emitMessage(sql, REPUBLISH_PREFIX, JSON.stringify(request), signal);
   }

@@ -1,0 +1,62 @@
+/**
+ * PostgreSQL's side of a comparison by content: rows as a request to republish would have them published, that is with
+ * the reader and the encoder of the stream.
+ */
+import type { Relation } from '../core/change.ts';
+import { rowEncoder, type WireRow } from '../core/envelope.ts';
+import { AppError } from '../core/errors.ts';
+import { canonicalKey, type KeyParts } from '../core/keys.ts';
+import type { TableMapping } from '../core/mapping.ts';
+import type { Sql } from './client.ts';
+import { createRowReader, type RowsRead } from './rows.ts';
+
+export interface ContentRow {
+  readonly key: KeyParts;
+  readonly version: string;
+  readonly row: WireRow;
+}
+
+export interface SourceContents {
+  /** Those after the key, in the order of keys. */
+  readonly page: (
+    after: KeyParts | null,
+    limit: number,
+    signal: AbortSignal,
+  ) => Promise<readonly ContentRow[]>;
+  /** Keys may be any text: what no row can have finds none. */
+  readonly byKeys: (keys: readonly KeyParts[], signal: AbortSignal) => Promise<readonly ContentRow[]>;
+}
+
+/** On failure: as `createRowReader`; a table that is locked for longer than the session's lock timeout is POSTGRES_FAILED. */
+export function sourceContents(sql: Sql, table: TableMapping): SourceContents {
+  const reader = createRowReader(sql);
+  const names = table.key.map(({ name }) => name);
+  let encoder: { readonly of: Relation; readonly row: ReturnType<typeof rowEncoder>['row'] } | null = null;
+
+  function contentRows(read: RowsRead | null): ContentRow[] {
+    if (read === null) throw new AppError('POSTGRES_FAILED', `The table ${table.table} is locked.`);
+    const { relation, rows, keys, versions } = read;
+    if (relation === null) return [];
+    if (encoder?.of !== relation) encoder = { of: relation, row: rowEncoder(relation, names).row };
+    const { row } = encoder;
+    return rows.map((tuple, i) => ({
+      key: keys[i] ?? [],
+      version: versions[i] ?? '',
+      row: JSON.parse(row(tuple)) as WireRow,
+    }));
+  }
+
+  return {
+    async page(after, limit, signal) {
+      return contentRows(await reader.range(table, { after, upTo: null }, limit, signal));
+    },
+    async byKeys(keys, signal) {
+      const possible = keys.flatMap((key) => {
+        const canonical = canonicalKey(table.key, key);
+        // A uuid in capitals is the row's name to PostgreSQL, but not to the graph.
+        return canonical?.every((part, i) => part === key[i]) === true ? [canonical] : [];
+      });
+      return possible.length === 0 ? [] : contentRows(await reader.keys(table, possible, signal));
+    },
+  };
+}
