@@ -103,6 +103,9 @@ export function registerGraph(program: Command): void {
       60,
     )
     .option('--max-repairs <entities>', 'repair nothing if more than this differ', positive, Infinity)
+    .option('--deep', 'compare content too where timestamps are equal', false)
+    .option('--whole-graph', 'compare all other mapped tables as well, relations and links included', false)
+    .option('--print-diffs', 'show in the report what differs in each outdated or strange entity', false)
     .option('--fail-on-drift', 'with --dry-run: exit 3 if there is drift', false)
     .addOption(
       new Option('--throttle [ms]', 'pause the scan while replication lags more (1000 if not given)')

@@ -6,8 +6,9 @@ import { instantOf } from '../core/instants.ts';
 import { graphEntities } from '../neo4j/entities.ts';
 import { reportFile } from '../ops/report-file.ts';
 import { spoolFile } from '../ops/spool-file.ts';
-import { type Emit, type Outcome, reconcile } from '../pipelines/reconcile/reconcile.ts';
+import { type Emit, reconcile } from '../pipelines/reconcile/reconcile.ts';
 import { type Throttle, throttle } from '../pipelines/reconcile/throttle.ts';
+import { entityContents } from '../pipelines/reconcile/deep.ts';
 import { requireSameSource } from '../pipelines/same-source.ts';
 import { lagMs, requireLoaded, waitForGraph, type WaitSources } from '../pipelines/wait.ts';
 import { sourceEntities } from '../postgres/entities.ts';
@@ -19,6 +20,7 @@ import { typesOf } from './entity-types.ts';
 import { enabledGraphContext, type GraphContext } from './graph-context.ts';
 import { SERVERS, waitSources, withServers } from './graph-reports.ts';
 import { scanProgress } from './scan-progress.ts';
+import { conclude } from './sync-data-outcome.ts';
 
 export interface SyncDataOptions {
   readonly checkResultsFile: string;
@@ -30,12 +32,14 @@ export interface SyncDataOptions {
   readonly maxWait: number;
   readonly maxRepairs: number;
   readonly failOnDrift: boolean;
+  readonly deep: boolean;
+  readonly printDiffs: boolean;
+  readonly wholeGraph: boolean;
   readonly resume: boolean;
   /** Milliseconds of lag. */
   readonly throttle?: number;
 }
 
-const DRIFT_FOUND = 3;
 const INTERRUPTED = 130;
 const TERMINATED = 143;
 
@@ -43,6 +47,11 @@ const TERMINATED = 143;
 export async function runSyncData(options: SyncDataOptions): Promise<void> {
   if (options.failOnDrift && !options.dryRun)
     throw new AppError('USAGE', '--fail-on-drift needs --dry-run: a repair run repairs the drift it finds.');
+  if (options.wholeGraph && (options.entityTypes !== undefined || options.changedAfter !== undefined))
+    throw new AppError(
+      'USAGE',
+      '--whole-graph compares everything: leave --entity-types and --changed-after out.',
+    );
   const changedAfterMs =
     options.changedAfter === undefined ? null : instantOf(options.changedAfter, options.timezone);
   const file = await reportFile(options.checkResultsFile);
@@ -73,6 +82,13 @@ export async function runSyncData(options: SyncDataOptions): Promise<void> {
       await requireSameSource(graph, mapping, database, { claim: false });
       const caughtUp = (timeoutMs: number) => waitForGraph(waiting, timeoutMs, stop.signal);
       const maxWaitMs = options.maxWait * 1000;
+      const runId = randomUUID();
+      const { batchSize, deep, printDiffs } = options;
+      const contents =
+        deep || printDiffs
+          ? { contents: entityContents(sql, graph, entities, { deep, diffs: printDiffs }) }
+          : {};
+      const throttle = throttled(options.throttle, waiting, log);
       const progress = scanProgress(process.stderr, await estimateRows(sql, [entities.mapping]));
       try {
         return await reconcile(
@@ -81,11 +97,12 @@ export async function runSyncData(options: SyncDataOptions): Promise<void> {
               source,
               graph: nodes,
               filtered: filter.types !== null || filter.changedAfterMicros !== null,
-              batchSize: options.batchSize,
+              batchSize,
               caughtUp,
               maxWaitMs,
               onProgress: progress.at,
-              throttle: throttled(options.throttle, waiting, log),
+              throttle,
+              ...contents,
             },
             repair: {
               mapping,
@@ -96,10 +113,30 @@ export async function runSyncData(options: SyncDataOptions): Promise<void> {
               nodes,
               caughtUp,
               maxWaitMs,
-              runId: randomUUID(),
+              runId,
+              ...contents,
             },
+            wholeGraph: options.wholeGraph
+              ? {
+                  mapping,
+                  tables: mapping.tables.filter((table) => table !== entities.mapping),
+                  sql,
+                  graph,
+                  snapshot: source.snapshot,
+                  caughtUp,
+                  maxWaitMs,
+                  run: runId,
+                  batchSize,
+                  throttle,
+                }
+              : null,
             openSpool: async () => {
-              return spool.open(decisive(context, entities, filter, database.systemIdentifier));
+              const { systemIdentifier } = database;
+              return spool.open({
+                ...decisive(context, entities, filter, systemIdentifier),
+                deep,
+                printDiffs,
+              });
             },
             countUnnamed: nodes.countUnnamed,
             onUnnamed: (count) => {
@@ -156,22 +193,6 @@ function decisive(
     changedAfter: changedAfterMicros?.toString() ?? null,
     types: types === null ? null : [...types].sort(),
   };
-}
-
-function conclude({ counts, left }: Outcome, { dryRun, failOnDrift }: SyncDataOptions): void {
-  const { missing, not_deleted, outdated, strange, unconfirmed } = counts;
-  if (unconfirmed > 0)
-    process.stderr.write(
-      `${unconfirmed} entities changed all the time or could not be confirmed; they are listed apart and not repaired.\n`,
-    );
-  if (left.count > 0) {
-    const some = left.some.join(', ');
-    process.stderr.write(
-      `${left.count} entities still differ (${some}${left.count > left.some.length ? ', …' : ''}); their requests are durable and will be served. Run it again later.\n`,
-    );
-  }
-  if (failOnDrift && missing + not_deleted + outdated + strange > 0) process.exitCode = DRIFT_FOUND;
-  else if (!dryRun && (left.count > 0 || unconfirmed > 0)) process.exitCode = 1;
 }
 
 /** One line of the specification: keys in alphabetical order, the time in microseconds. */

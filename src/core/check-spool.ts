@@ -5,10 +5,13 @@
  *   header     what the lines belong to
  *   page       compared up to there; its candidates are open: they differ, and that is yet to be confirmed
  *   confirmed  what became of the candidates that had been open for longest
+ *   compared   of another table (`--whole-graph`), after all of these: what was found and confirmed
+ *   idle       keys of stubs that nothing holds
  *
  * Pages are in the order of keys, and candidates are confirmed in that order: ids are sorted as they stand.
  */
 import { z } from 'zod';
+import { type ContentDiff, contentDiff } from './content-diff.ts';
 import type { Drift } from './drift.ts';
 
 const count = z.int().nonnegative();
@@ -27,10 +30,27 @@ const confirmed = z.strictObject({
   /** How many candidates this is about. */
   confirmed: count,
   ok: count,
-  drift: z.array(z.tuple([z.string(), z.enum(['missing', 'not_deleted', 'outdated', 'strange'])])),
+  drift: z.array(
+    z.tuple([z.string(), z.enum(['missing', 'not_deleted', 'outdated', 'strange', 'different'])]),
+  ),
   unconfirmed: ids,
+  /** Only if they are asked for: both sides of what drifts and is on both. */
+  diffs: z.array(z.tuple([z.string(), contentDiff])).optional(),
 });
-const line = z.union([page, confirmed]);
+const key = z.array(z.string());
+/** Of the run of this id: a run that goes on from a spool compares whole tables from the start. */
+const compared = z.strictObject({
+  whole: z.string(),
+  table: z.string(),
+  ok: count,
+  drift: z.array(z.tuple([key, z.enum(['missing', 'not_deleted', 'different'])])),
+  unconfirmed: count,
+  /** What no request can name. */
+  unnamed: count,
+});
+const idle = z.strictObject({ whole: z.string(), table: z.string(), idle: z.array(key) });
+
+const line = z.union([page, confirmed, compared, idle]);
 
 export type SpoolHeader = z.infer<typeof header>;
 export type SpoolLine = z.infer<typeof line>;
@@ -66,10 +86,11 @@ export interface CheckState {
 }
 
 export async function stateOf(lines: AsyncIterable<SpoolLine>): Promise<CheckState> {
-  const counts = { ok: 0, missing: 0, not_deleted: 0, outdated: 0, strange: 0, unconfirmed: 0 };
+  const counts = { ok: 0, missing: 0, not_deleted: 0, outdated: 0, strange: 0, different: 0, unconfirmed: 0 };
   let start: ScanStart | null = null;
   let open: readonly string[] = [];
   for await (const found of lines) {
+    if ('whole' in found) continue;
     counts.ok += found.ok;
     if ('after' in found) {
       start = { after: found.after, row: found.row };
@@ -89,11 +110,18 @@ export async function* driftingIds(
   verdicts: readonly Drift[],
 ): AsyncGenerator<string> {
   for await (const found of lines) {
-    if (!('drift' in found)) continue;
+    if (!('confirmed' in found)) continue;
     for (const [id, verdict] of found.drift) if (verdicts.includes(verdict)) yield id;
   }
 }
 
 export async function* unconfirmedIds(lines: AsyncIterable<SpoolLine>): AsyncGenerator<string> {
-  for await (const found of lines) if ('unconfirmed' in found) yield* found.unconfirmed;
+  for await (const found of lines) if ('confirmed' in found) yield* found.unconfirmed;
+}
+
+/** Of what drifts and is on both sides. */
+export async function* diffs(
+  lines: AsyncIterable<SpoolLine>,
+): AsyncGenerator<readonly [id: string, diff: ContentDiff]> {
+  for await (const found of lines) if ('confirmed' in found) yield* found.diffs ?? [];
 }

@@ -1,14 +1,17 @@
 /** Both sides of what differs, for people to look at (`--print-diffs`). */
+import { z } from 'zod';
 import { type Content, differing } from './content.ts';
 
-export interface ContentDiff {
+const text = z.string().nullable();
+
+export const contentDiff = z.strictObject({
   /** By name: what stands on each side, as text; null: nothing. */
-  readonly fields: Readonly<
-    Record<string, { readonly neo4j: string | null; readonly postgresql: string | null }>
-  >;
-  readonly last_updated_at_neo4j: string | null;
-  readonly last_updated_at_postgresql: string | null;
-}
+  fields: z.record(z.string(), z.strictObject({ neo4j: text, postgresql: text })),
+  last_updated_at_neo4j: text,
+  last_updated_at_postgresql: text,
+});
+
+export type ContentDiff = z.infer<typeof contentDiff>;
 
 export interface DiffSide {
   readonly micros: bigint | null;

@@ -4,6 +4,7 @@
  *
  * Left out: internal properties (`_…`), and labels that the mapping does not name, which the projector leaves alone too.
  */
+import { type Stamp, type Verdict, verdictOf } from './drift.ts';
 import type { WireRow } from './envelope.ts';
 import { isAppError } from './errors.ts';
 import type { KeyedMutation } from './graph.ts';
@@ -94,4 +95,24 @@ function internal(name: string, expected: Content): boolean {
 /** An integer is a bigint, a float a number: they never equal. */
 function same(expected: unknown, found: unknown): boolean {
   return (expected ?? null) === (found ?? null);
+}
+
+/** One side's entity, with what it holds. */
+export interface ContentStamp extends Stamp {
+  readonly content: Content;
+}
+
+/** As `verdictOf`, but that equal timestamps are not enough. */
+export function verdictByContent(source: ContentStamp | null, graph: ContentStamp | null): Verdict | null {
+  const verdict = verdictOf(source, graph);
+  if (verdict !== 'ok' || source === null || graph === null) return verdict;
+  return differing(source.content, graph.content).length > 0 ? 'different' : 'ok';
+}
+
+/** Of what bears a row's key in the graph: there must be just one, and it must hold what the row says. */
+export function verdictOfAll(expected: Content | null, found: readonly Content[]): Verdict | null {
+  const [only, ...more] = found;
+  if (expected === null) return only === undefined ? null : 'not_deleted';
+  if (only === undefined) return 'missing';
+  return more.length === 0 && differing(expected, only).length === 0 ? 'ok' : 'different';
 }

@@ -1,8 +1,8 @@
 /**
  * What the comparison of the two sides can find of an entity, by its id and `last_updated_at` alone (sync-data). PostgreSQL
- * is right; equal timestamps are ok.
+ * is right; equal timestamps are ok, and `different` only where content is compared as well.
  */
-export type Verdict = 'ok' | 'missing' | 'not_deleted' | 'outdated' | 'strange';
+export type Verdict = 'ok' | 'missing' | 'not_deleted' | 'outdated' | 'strange' | 'different';
 export type Drift = Exclude<Verdict, 'ok'>;
 
 /** One side's entity. `micros` null: the graph has no integer there. */

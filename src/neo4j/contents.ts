@@ -71,7 +71,7 @@ export function graphContents(graph: Graph, { target }: TableMapping): GraphCont
       const counts = await Promise.all(
         patterns.map(({ match, where }) =>
           graph.run(
-            `MATCH ${match} WHERE ${where} AND NOT coalesce(${key} IS :: STRING | INTEGER NOT NULL, false)
+            `MATCH ${match} WHERE ${where} AND NOT coalesce(${key} IS :: STRING NOT NULL | INTEGER NOT NULL, false)
              RETURN count(*) AS count`,
             {},
             { timeoutMs: Infinity },

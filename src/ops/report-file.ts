@@ -3,14 +3,15 @@ import { randomBytes } from 'node:crypto';
 import { open, rename, rm, stat } from 'node:fs/promises';
 import { basename, dirname, extname, join } from 'node:path';
 import { AppError } from '../core/errors.ts';
-import { type CheckReport, formatJson, formatText } from '../core/check-report.ts';
+import type { CheckReport } from '../core/check-report.ts';
+import { type Fields, formatJson, formatText } from '../core/report-format.ts';
 
 export interface ReportFile {
   /** Durable when resolved. */
   readonly write: (report: CheckReport) => Promise<void>;
 }
 
-const FORMATS: ReadonlyMap<string, (report: CheckReport) => AsyncIterable<string>> = new Map([
+const FORMATS: ReadonlyMap<string, (report: Fields) => AsyncIterable<string>> = new Map([
   ['.json', formatJson],
   ['.txt', formatText],
 ]);
@@ -35,7 +36,7 @@ export async function reportFile(path: string): Promise<ReportFile> {
       try {
         const file = await open(temporary, 'wx', OWNER_ONLY);
         try {
-          for await (const piece of format(report)) await file.appendFile(piece);
+          for await (const piece of format({ ...report })) await file.appendFile(piece);
           await file.sync();
         } finally {
           await file.close();

@@ -1,13 +1,17 @@
 /** The confirmation of sync-data, with readings forced into the orders that live traffic produces by chance. */
 import { describe, expect, it } from 'vitest';
+import { verdictByContent } from '../../src/core/content.ts';
 import { AppError } from '../../src/core/errors.ts';
-import { confirm, type ConfirmSources } from '../../src/pipelines/reconcile/confirm.ts';
+import { confirm, type Confirming } from '../../src/pipelines/reconcile/confirm.ts';
+
+/** Micros, version or position, and content, which is the same if it is not given. */
+type Side = readonly [micros: number, version: string, title?: string];
 
 interface Round {
-  /** PostgreSQL before and after: micros and version; null: no row. */
-  readonly before: readonly [number, string] | null;
-  readonly after?: readonly [number, string] | null;
-  readonly graph: readonly [number, string] | null;
+  /** PostgreSQL before and after; null: no row. */
+  readonly before: Side | null;
+  readonly after?: Side | null;
+  readonly graph: Side | null;
   /** The oldest running transaction at the end of the round; 100 is the first that began after it. */
   readonly xmin?: number;
   readonly late?: boolean;
@@ -17,39 +21,53 @@ interface Round {
 function played(
   rounds: readonly Round[],
   maxWaitMs = 10_000,
-): { sources: ConfirmSources; asked: () => number } {
+): { confirmed: () => Promise<object>; asked: () => number } {
   let round = 0;
   let reads = 0;
   let snapshots = 0;
   const now = (): Round => rounds[Math.min(round, rounds.length - 1)] ?? { before: null, graph: null };
-  const sources: ConfirmSources = {
+  const stamp = ([micros, version, title]: Side) => ({
+    id: 'x',
+    micros: BigInt(micros),
+    version,
+    position: version,
+    content: new Map([['title', title]]),
+  });
+  const confirming: Confirming = {
     maxWaitMs,
     caughtUp: () =>
       now().late === true ? Promise.reject(new AppError('TIMED_OUT', 'late')) : Promise.resolve(),
+    snapshot: () =>
+      Promise.resolve({
+        xmin: BigInt(snapshots++ === 0 ? 90 : (now().xmin ?? 100)),
+        xmax: 100n,
+        running: [],
+      }),
+  };
+  const comparing = {
+    verdict: verdictByContent,
     source: {
       byIds() {
         const { before, after = before } = now();
         const row = reads++ % 2 === 0 ? before : after;
         if (reads % 2 === 0) round++;
-        return Promise.resolve(row === null ? [] : [{ id: 'x', micros: BigInt(row[0]), version: row[1] }]);
+        return Promise.resolve(row === null ? [] : [stamp(row)]);
       },
-      snapshot: () =>
-        Promise.resolve({
-          xmin: BigInt(snapshots++ === 0 ? 90 : (now().xmin ?? 100)),
-          xmax: 100n,
-          running: [],
-        }),
     },
     graph: {
       byIds() {
         const node = now().graph;
-        return Promise.resolve(
-          node === null ? [] : [{ id: 'x', micros: BigInt(node[0]), position: node[1] }],
-        );
+        return Promise.resolve(node === null ? [] : [stamp(node)]);
       },
     },
   };
-  return { sources, asked: () => round };
+  return {
+    async confirmed() {
+      const { drift, ...rest } = await confirm(['x'], comparing, confirming, signal);
+      return { ...rest, drift: new Map(drift.map(({ id, verdict }) => [id, verdict])) };
+    },
+    asked: () => round,
+  };
 }
 
 const signal = new AbortController().signal;
@@ -105,12 +123,33 @@ describe('a candidate is', () => {
       { drift: new Map([['x', 'outdated']]) },
     ],
     [
+      'different if only its content is, and nothing moves',
+      [{ before: [2, 'a', 'new'], graph: [2, 'p', 'old'] }],
+      { drift: new Map([['x', 'different']]) },
+    ],
+    [
+      'looked at again if its content changed between the readings, its timestamp not',
+      [
+        { before: [2, 'a', 'old'], after: [2, 'b', 'new'], graph: [2, 'q', 'new'] },
+        { before: [2, 'b', 'new'], graph: [2, 'q', 'new'] },
+      ],
+      { ok: 1 },
+    ],
+    [
+      'looked at again if its content differs while an older transaction runs: the graph may be the newer one',
+      [
+        { before: [2, 'a', 'old'], graph: [2, 'q', 'new'], xmin: 99 },
+        { before: [2, 'b', 'new'], graph: [2, 'q', 'new'] },
+      ],
+      { ok: 1 },
+    ],
+    [
       'unconfirmed if the stream does not get there in time',
       [{ before: [2, 'a'], graph: [1, 'p'], late: true }],
       { unconfirmed: ['x'] },
     ],
   ])('%s', async (_, rounds, expected) => {
-    expect(await confirm(['x'], played(rounds).sources, signal)).toEqual({ ...nothing, ...expected });
+    expect(await played(rounds).confirmed()).toEqual({ ...nothing, ...expected });
   });
 
   it('ok at the end if its row changes all the time and its node follows', async () => {
@@ -119,14 +158,14 @@ describe('a candidate is', () => {
       after: [n + 1, `v${n + 1}`],
       graph: [n - 1, `p${String(n).padStart(6, '0')}`],
     }));
-    const { sources, asked } = played(always, 5);
-    expect(await confirm(['x'], sources, signal)).toEqual({ ...nothing, ok: 1 });
+    const { confirmed, asked } = played(always, 5);
+    expect(await confirmed()).toEqual({ ...nothing, ok: 1 });
     expect(asked()).toBeGreaterThan(1);
   });
 
   it('unconfirmed at the end if its row changes all the time and its node stands still', async () => {
     const always: Round = { before: [1, 'a'], after: [2, 'b'], graph: [0, 'p'] };
-    expect(await confirm(['x'], played([always], 5).sources, signal)).toEqual({
+    expect(await played([always], 5).confirmed()).toEqual({
       ...nothing,
       unconfirmed: ['x'],
     });

@@ -78,9 +78,9 @@ async function* given(ids: readonly string[], meanwhile: () => void = () => unde
     meanwhile();
   }
 }
-const reportWith = (ids: () => AsyncIterable<string>): CheckReport => ({
-  entity_ids_to_delete: { count: ALIKE.length, ids },
-  entity_ids_to_reindex: { count: 0, ids: () => given([]) },
+const reportWith = (items: () => AsyncIterable<string>): CheckReport => ({
+  entity_ids_to_delete: { count: ALIKE.length, items },
+  entity_ids_to_reindex: { count: 0, items: () => given([]) },
   n_missing: 0,
   n_not_deleted: ALIKE.length,
   n_ok: 0,

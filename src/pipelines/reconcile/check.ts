@@ -7,8 +7,11 @@
  * spool; only pages that were being read are read again.
  */
 import { type CheckState, type SpoolLine, stateOf } from '../../core/check-spool.ts';
-import { compareIds, verdictOf } from '../../core/drift.ts';
-import { confirm, type ConfirmSources } from './confirm.ts';
+import { compareIds, type Drift, verdictOf } from '../../core/drift.ts';
+import type { GraphEntities } from '../../neo4j/entities.ts';
+import type { SourceEntities } from '../../postgres/entities.ts';
+import { confirm, type Confirmed, type Confirming } from './confirm.ts';
+import { diffsOf, type EntityContents, unlike } from './deep.ts';
 import { scan, type ScanSources } from './scan.ts';
 import type { Throttle } from './throttle.ts';
 
@@ -22,9 +25,11 @@ export interface Spool {
   readonly close: () => Promise<void>;
 }
 
-export interface CheckOptions extends ScanSources, Omit<ConfirmSources, 'source' | 'graph'> {
-  readonly source: ScanSources['source'] & ConfirmSources['source'];
-  readonly graph: ScanSources['graph'] & ConfirmSources['graph'];
+export interface CheckOptions extends ScanSources, Omit<Confirming, 'snapshot'> {
+  readonly source: Pick<SourceEntities, 'page' | 'byIds' | 'snapshot'>;
+  readonly graph: Pick<GraphEntities, 'page' | 'byIds'>;
+  /** If content is compared, or shown. */
+  readonly contents?: EntityContents;
   /** Called at the start and after each batch with how many entities are compared. */
   readonly onProgress: (compared: number) => void;
   /** Between pages, if the scan is to be held back while replication lags. */
@@ -43,9 +48,7 @@ export async function check(options: CheckOptions, spool: Spool, signal: AbortSi
   options.onProgress(compared);
 
   async function confirmBatch(ids: readonly string[]): Promise<void> {
-    const { ok, drift, unconfirmed } = await confirm(ids, options, signal);
-    const sorted = [...drift].sort(([a], [b]) => compareIds(a, b));
-    await spool.append({ confirmed: ids.length, ok, drift: sorted, unconfirmed: [...unconfirmed] });
+    await spool.append(await confirmedLine(ids, options, signal));
   }
 
   async function handOver(): Promise<void> {
@@ -57,12 +60,14 @@ export async function check(options: CheckOptions, spool: Spool, signal: AbortSi
   }
 
   for await (const pairs of scan(options, start, signal)) {
+    const { contents } = options;
+    const suspects = contents === undefined ? null : await unlike(pairs, contents, signal);
     const candidates: string[] = [];
     let ok = 0;
     for (const { id, source, graph } of pairs) {
       const verdict = verdictOf(source, graph);
       if (source !== null) row = id;
-      if (verdict === 'ok') ok++;
+      if (verdict === 'ok' && suspects?.has(id) !== true) ok++;
       else if (verdict !== null) candidates.push(id);
     }
     await spool.append({ after: pairs.at(-1)?.id ?? '', row, ok, candidates });
@@ -75,4 +80,28 @@ export async function check(options: CheckOptions, spool: Spool, signal: AbortSi
   while (open.length > 0) await handOver();
   await confirming;
   return stateOf(spool.lines());
+}
+
+async function confirmedLine(
+  ids: readonly string[],
+  { contents, source, graph, caughtUp, maxWaitMs }: CheckOptions,
+  signal: AbortSignal,
+): Promise<SpoolLine> {
+  const confirming = { snapshot: source.snapshot, caughtUp, maxWaitMs };
+  if (contents === undefined) {
+    const comparing = { source, graph, verdict: verdictOf };
+    return lineOf(ids, await confirm(ids, comparing, confirming, signal));
+  }
+  const confirmed = await confirm(ids, contents, confirming, signal);
+  const line = lineOf(ids, confirmed);
+  return contents.diffs ? { ...line, diffs: diffsOf(confirmed.drift).sort(byId) } : line;
+}
+
+function lineOf(ids: readonly string[], { ok, drift, unconfirmed }: Confirmed<unknown, unknown>): SpoolLine {
+  const verdicts = drift.map(({ id, verdict }): [string, Drift] => [id, verdict]);
+  return { confirmed: ids.length, ok, drift: verdicts.sort(byId), unconfirmed: [...unconfirmed] };
+}
+
+function byId([a]: readonly [string, unknown], [b]: readonly [string, unknown]): number {
+  return compareIds(a, b);
 }

@@ -8,34 +8,59 @@
  * can be in the stream before a reader sees it. When time is up, an entity whose position in the graph has moved is
  * being replicated, so it is ok; any other is unconfirmed.
  */
-import { type Drift, type Verdict, verdictOf } from '../../core/drift.ts';
+import type { Drift, Verdict } from '../../core/drift.ts';
 import { isAppError } from '../../core/errors.ts';
-import type { GraphEntities, PositionedStamp } from '../../neo4j/entities.ts';
 import type { SourceEntities } from '../../postgres/entities.ts';
 import { pairsOf } from './scan.ts';
 
-export interface ConfirmSources {
-  readonly source: Pick<SourceEntities, 'byIds' | 'snapshot'>;
-  readonly graph: Pick<GraphEntities, 'byIds'>;
+export interface Versioned {
+  readonly id: string;
+  /** Another one of another version of the row. */
+  readonly version: string;
+}
+
+export interface Positioned {
+  readonly id: string;
+  /** Of the last change applied. */
+  readonly position: string;
+}
+
+/** How the two sides of something are read again, and what is said of them. */
+export interface Comparing<S extends Versioned, G extends Positioned> {
+  readonly source: { readonly byIds: (ids: readonly string[], signal: AbortSignal) => Promise<readonly S[]> };
+  readonly graph: { readonly byIds: (ids: readonly string[]) => Promise<readonly G[]> };
+  /** Null: on neither side. */
+  readonly verdict: (source: S | null, graph: G | null) => Verdict | null;
+}
+
+export interface Confirming {
+  readonly snapshot: SourceEntities['snapshot'];
   /** Resolves once the graph has everything that was committed before the call; rejects with TIMED_OUT. */
   readonly caughtUp: (timeoutMs: number) => Promise<void>;
   readonly maxWaitMs: number;
 }
 
-export interface Confirmed {
+export interface Confirmed<S, G> {
   readonly ok: number;
-  readonly drift: ReadonlyMap<string, Drift>;
+  /** As they were read when they were confirmed. */
+  readonly drift: readonly {
+    readonly id: string;
+    readonly verdict: Drift;
+    readonly source: S | null;
+    readonly graph: G | null;
+  }[];
   readonly unconfirmed: readonly string[];
 }
 
-export async function confirm(
+export async function confirm<S extends Versioned, G extends Positioned>(
   ids: readonly string[],
-  sources: ConfirmSources,
+  { source, graph, verdict: verdictOn }: Comparing<S, G>,
+  confirming: Confirming,
   signal: AbortSignal,
-): Promise<Confirmed> {
-  const { source, graph, maxWaitMs } = sources;
+): Promise<Confirmed<S, G>> {
+  const { snapshot, maxWaitMs } = confirming;
   const deadline = performance.now() + maxWaitMs;
-  const drift = new Map<string, Drift>();
+  const drift: Confirmed<S, G>['drift'][number][] = [];
   const firstPositions = new Map<string, string>();
   const moved = new Set<string>();
   let ok = 0;
@@ -44,19 +69,19 @@ export async function confirm(
 
   while (open.length > 0) {
     const before = await source.byIds(open, signal);
-    firstXmax ??= (await source.snapshot(signal)).xmax;
-    const inTime = await reached(sources, deadline);
+    firstXmax ??= (await snapshot(signal)).xmax;
+    const inTime = await reached(confirming, deadline);
     const there = await graph.byIds(open);
-    const { xmin } = await source.snapshot(signal);
+    const { xmin } = await snapshot(signal);
     const after = new Map((await source.byIds(open, signal)).map((row) => [row.id, row.version]));
     const again: string[] = [];
     for (const pair of pairsOf(open, before, there)) {
       notePosition(pair.id, pair.graph);
-      const verdict = verdictOf(pair.source, pair.graph);
+      const verdict = verdictOn(pair.source, pair.graph);
       const steady = inTime && after.get(pair.id) === pair.source?.version;
       if (verdict === 'ok') ok++;
-      else if (!steady || (isAhead(verdict) && xmin < firstXmax)) again.push(pair.id);
-      else if (verdict !== null) drift.set(pair.id, verdict);
+      else if (!steady || (mayBeAhead(verdict) && xmin < firstXmax)) again.push(pair.id);
+      else if (verdict !== null) drift.push({ ...pair, verdict });
     }
     open = again;
     if (!inTime || performance.now() > deadline) break;
@@ -64,7 +89,7 @@ export async function confirm(
   const replicating = open.filter((id) => moved.has(id));
   return { ok: ok + replicating.length, drift, unconfirmed: open.filter((id) => !moved.has(id)) };
 
-  function notePosition(id: string, node: PositionedStamp | null): void {
+  function notePosition(id: string, node: Positioned | null): void {
     const position = node?.position ?? '';
     const first = firstPositions.get(id);
     if (first === undefined) firstPositions.set(id, position);
@@ -72,7 +97,11 @@ export async function confirm(
   }
 }
 
-async function reached({ caughtUp }: ConfirmSources, deadline: number): Promise<boolean> {
+/** False: not in time. */
+export async function reached(
+  { caughtUp }: Pick<Confirming, 'caughtUp'>,
+  deadline: number,
+): Promise<boolean> {
   try {
     await caughtUp(Math.max(1, deadline - performance.now()));
     return true;
@@ -82,6 +111,7 @@ async function reached({ caughtUp }: ConfirmSources, deadline: number): Promise<
   }
 }
 
-function isAhead(verdict: Verdict | null): boolean {
-  return verdict === 'strange' || verdict === 'not_deleted';
+/** Of what is different by content, nobody knows which side is the newer one. */
+function mayBeAhead(verdict: Verdict | null): boolean {
+  return verdict === 'strange' || verdict === 'not_deleted' || verdict === 'different';
 }

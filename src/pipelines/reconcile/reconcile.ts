@@ -1,7 +1,7 @@
 /**
  * `graph sync-data`: proof and repair.
  *
- *   check (scan ─▶ confirm) ─▶ report ─▶ repair, by asking the stream ─▶ look again
+ *   check (scan ─▶ confirm, other tables too if asked for) ─▶ report ─▶ repair, by asking the stream ─▶ look again
  *
  * Guarantee: what is reported is drift and not a change on its way; a repair never undoes newer data, since it goes the
  * way of every change. On failure before the report there is none; after it, the report stays, and requests already
@@ -10,8 +10,12 @@
 import { AppError } from '../../core/errors.ts';
 import { type CheckReport, formatTook, reportOf } from '../../core/check-report.ts';
 import type { Counts } from '../../core/check-spool.ts';
+import { driftIn, type WholeGraph, wholeGraphOf } from '../../core/whole-graph.ts';
+import { type Left, NOTHING_LEFT } from './ask.ts';
 import { check, type CheckOptions, type Spool } from './check.ts';
-import { type Left, repair, type RepairContext } from './repair.ts';
+import { repair, type RepairContext } from './repair.ts';
+import { repairWholeGraph } from './repair-whole-graph.ts';
+import { checkWholeGraph, type WholeGraphOptions } from './whole-graph.ts';
 
 /** An event of the specification, with its fields. */
 export type Emit = (
@@ -23,6 +27,8 @@ export type Emit = (
 export interface ReconcileOptions {
   readonly check: CheckOptions;
   readonly repair: RepairContext;
+  /** null: only the entities. */
+  readonly wholeGraph: WholeGraphOptions | null;
   readonly openSpool: () => Promise<Spool>;
   /** Nodes that no page has and no repair can name. */
   readonly countUnnamed: () => Promise<number>;
@@ -38,6 +44,7 @@ export interface ReconcileOptions {
 export interface Outcome {
   readonly counts: Counts;
   readonly left: Left;
+  readonly wholeGraph: { readonly found: WholeGraph; readonly left: Left } | null;
 }
 
 /** Throws TIMED_OUT before anything is read if the stream is not at work; REPAIR_REFUSED with the report written. */
@@ -64,29 +71,61 @@ async function checkAndRepair(
   const { dryRun, maxRepairs, resultsFile, emit } = options;
   emit('sync_data_commons', 'Starting data check');
   const { counts } = await check(options.check, spool, signal);
-  const report = reportOf(counts, spool.lines);
+  const found = await comparedWhole(options, spool, signal);
+  const { deep = false, diffs = false } = options.check.contents ?? {};
+  const report = reportOf(counts, spool.lines, { deep, diffs, wholeGraph: found });
   const { n_missing, n_not_deleted, n_ok, n_outdated, n_strange } = report;
   emit('sync_data_commons', 'Data check finished', { n_missing, n_not_deleted, n_ok, n_outdated, n_strange });
   emit('sync_data_commons', 'Writing check_results file', { filename: resultsFile });
   await options.writeReport(report);
-  if (dryRun) return { counts, left: { count: 0, some: [] } };
+  const outcome = (left: Left, wholeLeft: Left): Outcome => ({
+    counts,
+    left,
+    wholeGraph: found === null ? null : { found, left: wholeLeft },
+  });
+  if (dryRun) return outcome(NOTHING_LEFT, NOTHING_LEFT);
 
-  const { entity_ids_to_delete: deletions, entity_ids_to_reindex: reindexed } = report;
-  const repairs = deletions.count + reindexed.count;
+  const { entity_ids_to_delete: deletions, entity_ids_to_reindex: toReindex, entity_ids_different } = report;
+  const different = entity_ids_different ?? { count: 0, items: none };
+  const reindexed = toReindex.count + different.count;
+  const repairs = deletions.count + reindexed + (found === null ? 0 : driftIn(found));
   if (repairs > maxRepairs)
     throw new AppError(
       'REPAIR_REFUSED',
-      `${repairs} entities differ, which is more than --max-repairs ${maxRepairs}.`,
+      `${repairs} ${found === null ? 'entities' : 'entities and other keys'} differ, which is more than --max-repairs ${maxRepairs}.`,
     );
   const startedAt = performance.now();
   emit('sync_data_in_neo4j', `Deleting ${deletions.count} entities that should not be in Neo4J`);
-  const left = await repair(both(deletions.ids(), reindexed.ids()), options.repair, signal);
+  const ids = inTurn(deletions.items(), toReindex.items(), different.items());
+  const left = await repair(ids, options.repair, signal);
+  const wholeLeft =
+    found === null || options.wholeGraph === null
+      ? NOTHING_LEFT
+      : await repairWholeGraph(found, options.wholeGraph, options.repair, signal);
   const took = formatTook((performance.now() - startedAt) / 60_000);
-  emit('sync_data_in_neo4j', 'sync-data.done', { took, total: reindexed.count });
-  return { counts, left };
+  emit('sync_data_in_neo4j', 'sync-data.done', { took, total: reindexed });
+  return outcome(left, wholeLeft);
 }
 
-async function* both<T>(first: AsyncIterable<T>, second: AsyncIterable<T>): AsyncGenerator<T> {
-  yield* first;
-  yield* second;
+async function comparedWhole(
+  { wholeGraph }: ReconcileOptions,
+  spool: Spool,
+  signal: AbortSignal,
+): Promise<WholeGraph | null> {
+  if (wholeGraph === null) return null;
+  const { run, tables } = wholeGraph;
+  await checkWholeGraph(wholeGraph, spool, signal);
+  return wholeGraphOf(
+    run,
+    tables.map(({ table }) => table),
+    spool.lines,
+  );
+}
+
+async function* inTurn<T>(...parts: readonly AsyncIterable<T>[]): AsyncGenerator<T> {
+  for (const part of parts) yield* part;
+}
+
+async function* none(): AsyncGenerator<never> {
+  // Nothing is different where content is not compared.
 }

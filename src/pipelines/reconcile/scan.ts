@@ -48,14 +48,13 @@ export async function* scan(
 }
 
 /** In the order of `ids`. */
-export function pairsOf<S extends Stamp, G extends Stamp>(
+export function pairsOf<S extends { readonly id: string }, G extends { readonly id: string }>(
   ids: readonly string[],
   source: readonly S[],
   graph: readonly G[],
 ): { readonly id: string; readonly source: S | null; readonly graph: G | null }[] {
-  const [bySource, byGraph] = [source, graph].map(
-    (side) => new Map(side.map((stamp) => [stamp.id, stamp])),
-  ) as [Map<string, S>, Map<string, G>];
+  const bySource = new Map(source.map((one) => [one.id, one]));
+  const byGraph = new Map(graph.map((one) => [one.id, one]));
   return ids.map((id) => ({ id, source: bySource.get(id) ?? null, graph: byGraph.get(id) ?? null }));
 }
 

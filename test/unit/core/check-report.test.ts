@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 import { mergeJoin, type Pair, type Stamp, verdictOf } from '../../../src/core/drift.ts';
-import { formatJson, formatText, formatTook, reportOf } from '../../../src/core/check-report.ts';
+import { formatTook, reportOf } from '../../../src/core/check-report.ts';
 import { type SpoolLine, stateOf } from '../../../src/core/check-spool.ts';
+import { formatJson, formatText } from '../../../src/core/report-format.ts';
 import { instantOf } from '../../../src/core/instants.ts';
 
 describe('took', () => {
@@ -37,7 +38,7 @@ describe('the report', () => {
   async function written(format: typeof formatJson, all: readonly SpoolLine[]): Promise<string> {
     const { counts } = await stateOf(given(all));
     let text = '';
-    for await (const piece of format(reportOf(counts, () => given(all)))) text += piece;
+    for await (const piece of format({ ...reportOf(counts, () => given(all)) })) text += piece;
     return text;
   }
 

@@ -1,0 +1,51 @@
+/** The outcome of sync-data, for people on stderr and as the exit code. */
+import { driftIn } from '../core/whole-graph.ts';
+import type { Left } from '../pipelines/reconcile/ask.ts';
+import type { Outcome } from '../pipelines/reconcile/reconcile.ts';
+
+const DRIFT_FOUND = 3;
+
+export function conclude(
+  { counts, left, wholeGraph }: Outcome,
+  { dryRun, failOnDrift }: { readonly dryRun: boolean; readonly failOnDrift: boolean },
+): void {
+  const { missing, not_deleted, outdated, strange, different } = counts;
+  const tables = [...(wholeGraph?.found.tables.values() ?? [])];
+  const unnamed = tables.reduce((sum, table) => sum + table.unnamed, 0);
+  const unconfirmed = tables.reduce((sum, table) => sum + table.unconfirmed, 0);
+  sayUnconfirmed(counts.unconfirmed, 'entities', 'are listed apart');
+  sayUnconfirmed(unconfirmed, 'other keys', 'are counted apart');
+  if (unnamed > 0)
+    process.stderr.write(
+      `${unnamed} nodes or relationships of the mapping have a key that no row can have; nothing but a hand in the graph removes them.\n`,
+    );
+  sayLeft(left, 'entities');
+  if (wholeGraph !== null) sayLeft(wholeGraph.left, 'other keys');
+
+  const drift =
+    missing +
+    not_deleted +
+    outdated +
+    strange +
+    different +
+    unnamed +
+    (wholeGraph === null ? 0 : driftIn(wholeGraph.found));
+  const open = left.count + (wholeGraph?.left.count ?? 0) + counts.unconfirmed + unconfirmed + unnamed;
+  if (failOnDrift && drift > 0) process.exitCode = DRIFT_FOUND;
+  else if (!dryRun && open > 0) process.exitCode = 1;
+}
+
+function sayUnconfirmed(count: number, what: string, where: string): void {
+  if (count === 0) return;
+  process.stderr.write(
+    `${count} ${what} changed all the time or could not be confirmed; they ${where} and not repaired.\n`,
+  );
+}
+
+function sayLeft({ count, some }: Left, what: string): void {
+  if (count === 0) return;
+  const named = `${some.join(', ')}${count > some.length ? ', …' : ''}`;
+  process.stderr.write(
+    `${count} ${what} still differ (${named}); their requests are durable and will be served. Run it again later.\n`,
+  );
+}

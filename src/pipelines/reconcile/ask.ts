@@ -1,0 +1,67 @@
+/**
+ * How a repair speaks (I1, I2): it asks the stream for rows by their keys, and looks until the graph has the answer.
+ *
+ * A request that the publisher could not serve yet comes again behind our marker: a repair is complete only when the
+ * graph, read again, equals PostgreSQL. Requests are durable: what is left may still be mended after that.
+ */
+import { setTimeout as delay } from 'node:timers/promises';
+import type { KeyParts } from '../../core/keys.ts';
+import type { TableMapping } from '../../core/mapping.ts';
+import { REPUBLISH_PREFIX } from '../../core/messages.ts';
+import { keyRequests } from '../../core/republish.ts';
+import type { Sql } from '../../postgres/client.ts';
+import { emitMessage } from '../../postgres/messages.ts';
+import { type Comparing, type Confirming, type Positioned, reached, type Versioned } from './confirm.ts';
+import { pairsOf } from './scan.ts';
+
+export interface Asking extends Omit<Confirming, 'snapshot'> {
+  readonly sql: Sql;
+  readonly runId: string;
+}
+
+/** Those that still differ after a repair. */
+export interface Left {
+  readonly count: number;
+  /** The first few of them. */
+  readonly some: readonly string[];
+}
+
+export const NOTHING_LEFT: Left = { count: 0, some: [] };
+/** Of what is asked for at once. */
+export const AT_ONCE = 1000;
+const NAMED = 10;
+const LOOK_AGAIN_MS = 100;
+
+export function leaving({ count, some }: Left, more: readonly string[]): Left {
+  return { count: count + more.length, some: [...some, ...more.slice(0, NAMED)].slice(0, NAMED) };
+}
+
+export async function ask(
+  table: TableMapping,
+  keys: readonly KeyParts[],
+  { sql, runId }: Asking,
+  signal: AbortSignal,
+): Promise<void> {
+  for (const request of keyRequests(table, keys, { runId, reason: 'sync-data' }))
+    await emitMessage(sql, REPUBLISH_PREFIX, JSON.stringify(request), signal);
+}
+
+export async function stillDiffering<S extends Versioned, G extends Positioned>(
+  ids: readonly string[],
+  { source, graph, verdict }: Comparing<S, G>,
+  asking: Asking,
+  signal: AbortSignal,
+): Promise<readonly string[]> {
+  const deadline = performance.now() + asking.maxWaitMs;
+  let open = ids;
+  for (;;) {
+    const before = await source.byIds(open, signal);
+    if (!(await reached(asking, deadline))) return open;
+    const pairs = pairsOf(open, before, await graph.byIds(open));
+    open = pairs
+      .filter((pair) => !['ok', null].includes(verdict(pair.source, pair.graph)))
+      .map(({ id }) => id);
+    if (open.length === 0 || performance.now() > deadline) return open;
+    await delay(LOOK_AGAIN_MS, undefined, { signal });
+  }
+}

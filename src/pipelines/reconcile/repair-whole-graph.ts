@@ -1,0 +1,60 @@
+/**
+ * The repair of what `--whole-graph` finds, by keys alone: a row that is asked for comes as it is, and what has no row
+ * comes as a delete, of an idle stub too. (A delete of one that is held meanwhile leaves it the stub that it is.)
+ */
+import { batchesOf } from '../../core/batches.ts';
+import { graphKey } from '../../core/keys.ts';
+import type { TableMapping } from '../../core/mapping.ts';
+import type { WholeGraph } from '../../core/whole-graph.ts';
+import { idleStubs } from '../../neo4j/contents.ts';
+import { ask, type Asking, AT_ONCE, type Left, leaving, NOTHING_LEFT, stillDiffering } from './ask.ts';
+import type { Comparing, Positioned, Versioned } from './confirm.ts';
+import { keyOf, tableContents, type WholeGraphSources } from './whole-graph.ts';
+
+/** Ids are `table ["key"]`. */
+export async function repairWholeGraph(
+  found: WholeGraph,
+  { mapping, tables, sql, graph }: WholeGraphSources,
+  asking: Asking,
+  signal: AbortSignal,
+): Promise<Left> {
+  let left = NOTHING_LEFT;
+
+  async function mend<S extends Versioned, G extends Positioned>(
+    table: TableMapping,
+    keys: AsyncIterable<readonly string[]>,
+    comparing: Comparing<S, G>,
+  ): Promise<void> {
+    for await (const batch of batchesOf(keys, AT_ONCE)) {
+      await ask(table, batch, asking, signal);
+      const ids = batch.map((key) => JSON.stringify(key));
+      const differ = await stillDiffering(ids, comparing, asking, signal);
+      left = leaving(
+        left,
+        differ.map((id) => `${table.table} ${id}`),
+      );
+    }
+  }
+
+  for (const table of mapping.tables) {
+    const { target } = table;
+    if (target.kind !== 'node') continue;
+    const stubs = idleStubs(graph, target);
+    await mend(table, found.idle(table.table), {
+      verdict: (_, stub) => (stub === null ? null : 'not_deleted'),
+      source: { byIds: () => Promise.resolve([]) },
+      graph: {
+        async byIds(ids) {
+          const idle = new Set(await stubs.among(ids.map((id) => graphKey(table.key, keyOf(id)))));
+          const still = ids.filter((id) => idle.has(graphKey(table.key, keyOf(id))));
+          return still.map((id) => ({ id, position: '' }));
+        },
+      },
+    });
+  }
+  for (const table of tables) {
+    const keys = found.keys(table.table, ['missing', 'not_deleted', 'different']);
+    await mend(table, keys, tableContents(sql, graph, table));
+  }
+  return left;
+}
