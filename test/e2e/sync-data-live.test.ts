@@ -25,42 +25,80 @@ afterAll(async () => {
   rmSync(folder, { recursive: true });
 });
 
-it('dry runs report no drift, nothing unconfirmed, however much and how often rows change', async () => {
-  const reports: Record<string, unknown>[] = [];
-  const stop = new AbortController();
-  await underLoad(
-    platform,
-    async () => {
-      const busy = touchOften(stop.signal);
-      try {
-        for (let run = 0; run < RUNS; run++) {
-          const file = join(folder, `${run}.json`);
-          const args = ['sync-data', '--check-results-file', file, '--dry-run', '--batch-size', '100'];
-          const { code, stderr } = await platform.run(args, { LOG_LEVEL: 'warn' });
-          expect(code, stderr).toBe(0);
-          reports.push(JSON.parse(readFileSync(file, 'utf8')) as Record<string, unknown>);
+it.each([
+  ['of timestamps', [], {}],
+  [
+    'of the content of everything',
+    ['--deep', '--whole-graph', '--print-diffs'],
+    { diffs: {}, entity_ids_different: [], n_different: 0 },
+  ],
+])(
+  'dry runs %s report no drift, nothing unconfirmed, however much and how often rows change',
+  async (_, compared, more) => {
+    const reports: Record<string, unknown>[] = [];
+    const stop = new AbortController();
+    await underLoad(
+      platform,
+      async () => {
+        const busy = touchOften(stop.signal);
+        try {
+          for (let run = 0; run < RUNS; run++) {
+            const file = join(folder, `${run}.json`);
+            const args = [
+              'sync-data',
+              '--check-results-file',
+              file,
+              '--dry-run',
+              '--batch-size',
+              '100',
+              ...compared,
+            ];
+            const { code, stderr } = await platform.run(args, { LOG_LEVEL: 'warn' });
+            expect(code, stderr).toBe(0);
+            reports.push(JSON.parse(readFileSync(file, 'utf8')) as Record<string, unknown>);
+          }
+        } finally {
+          stop.abort();
+          await busy;
         }
-      } finally {
-        stop.abort();
-        await busy;
-      }
-    },
-    CHANGES_PER_SECOND,
-  );
-  for (const report of reports) {
-    const { n_ok: ok, ...rest } = report;
+      },
+      CHANGES_PER_SECOND,
+    );
+    for (const report of reports) {
+      const { n_ok: ok, whole_graph: whole, ...rest } = report;
+      expect(ok).toBeGreaterThan(0);
+      if (compared.length > 0) expectRight(whole);
+      expect(rest).toEqual({
+        entity_ids_to_delete: [],
+        entity_ids_to_reindex: [],
+        n_missing: 0,
+        n_not_deleted: 0,
+        n_outdated: 0,
+        n_strange: 0,
+        ...more,
+      });
+    }
+    await platform.expectEqual();
+  },
+);
+
+function expectRight(section: unknown): void {
+  const { stubs, ...tables } = section as Record<string, Record<string, unknown>>;
+  expect(stubs).toEqual({ n_idle_stubs: 0 });
+  expect(Object.keys(tables)).toEqual(['public.entity_extract', 'public.extract', 'public.relation']);
+  for (const { n_ok: ok, ...rest } of Object.values(tables)) {
     expect(ok).toBeGreaterThan(0);
     expect(rest).toEqual({
-      entity_ids_to_delete: [],
-      entity_ids_to_reindex: [],
+      keys_to_delete: [],
+      keys_to_reindex: [],
       n_missing: 0,
       n_not_deleted: 0,
       n_outdated: 0,
-      n_strange: 0,
+      n_unconfirmed: 0,
+      n_unnamed: 0,
     });
   }
-  await platform.expectEqual();
-});
+}
 
 it('repairs undo nothing that is newer, while the graph is damaged again and again', async () => {
   const entity = platform.names.labels.entity;
@@ -102,7 +140,8 @@ it('repairs undo nothing that is newer, while the graph is damaged again and aga
 /** A row of which the workload does not know. */
 async function touchOften(signal: AbortSignal): Promise<void> {
   await platform.sql.query(
-    `insert into entity (id, type, data, created_at, last_updated_at) values ($1, 'ttp', '{}', now(), now())`,
+    `insert into entity (id, type, data, created_at, last_updated_at) values ($1, 'ttp', '{}', now(), now())
+     on conflict do nothing`,
     [BUSY],
   );
   while (!signal.aborted) {
