@@ -17,7 +17,7 @@ export interface ContentRow {
 }
 
 export interface SourceContents {
-  /** Those after the key, in the order of keys. */
+  /** Those after the key, in the order of keys, fewer if they are large; none: there are no more. */
   readonly page: (
     after: KeyParts | null,
     limit: number,
@@ -56,7 +56,15 @@ export function sourceContents(sql: Sql, table: TableMapping): SourceContents {
         // A uuid in capitals is the row's name to PostgreSQL, but not to the graph.
         return canonical?.every((part, i) => part === key[i]) === true ? [canonical] : [];
       });
-      return possible.length === 0 ? [] : contentRows(await reader.keys(table, possible, signal));
+      const found: ContentRow[] = [];
+      for (let left = possible; left.length > 0;) {
+        const read = await reader.keys(table, left, signal);
+        found.push(...contentRows(read));
+        if (read?.cut !== true) break;
+        const have = new Set(read.keys.map((key) => JSON.stringify(key)));
+        left = left.filter((key) => !have.has(JSON.stringify(key)));
+      }
+      return found;
     },
   };
 }

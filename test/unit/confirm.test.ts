@@ -73,6 +73,16 @@ function played(
 const signal = new AbortController().signal;
 const nothing = { ok: 0, drift: new Map(), unconfirmed: [] };
 
+it('a row that changes all the time is ok in the first round in which the graph equals either reading', async () => {
+  const busy = played([
+    { before: [2, 'a'], after: [3, 'b'], graph: [1, 'p'] },
+    { before: [4, 'c'], after: [5, 'd'], graph: [5, 'q'] },
+    { before: [6, 'e'], after: [7, 'f'], graph: [1, 'r'] },
+  ]);
+  expect(await busy.confirmed()).toEqual({ ...nothing, ok: 1 });
+  expect(busy.asked()).toBe(2);
+});
+
 describe('a candidate is', () => {
   it.each<[string, readonly Round[], object]>([
     [

@@ -3,8 +3,8 @@
  *
  *   read PostgreSQL ─▶ wait until the graph has all of that ─▶ read the graph ─▶ read PostgreSQL again
  *
- * Drift: both readings of PostgreSQL saw the same version of the row, and the graph differs. What changed meanwhile goes
- * another round, and so does a graph that is ahead while a transaction is running that may have put it there: a commit
+ * Drift: both readings of PostgreSQL saw the same version of the row, and the graph differs. A graph that equals either
+ * reading is ok. What else changed meanwhile goes another round, and so does a graph that is ahead while a transaction is running that may have put it there: a commit
  * can be in the stream before a reader sees it. When time is up, an entity whose position in the graph has moved is
  * being replicated, so it is ok; any other is unconfirmed.
  */
@@ -73,13 +73,15 @@ export async function confirm<S extends Versioned, G extends Positioned>(
     const inTime = await reached(confirming, deadline);
     const there = await graph.byIds(open);
     const { xmin } = await snapshot(signal);
-    const after = new Map((await source.byIds(open, signal)).map((row) => [row.id, row.version]));
+    const after = new Map((await source.byIds(open, signal)).map((row) => [row.id, row]));
     const again: string[] = [];
     for (const pair of pairsOf(open, before, there)) {
       notePosition(pair.id, pair.graph);
       const verdict = verdictOn(pair.source, pair.graph);
-      const steady = inTime && after.get(pair.id) === pair.source?.version;
-      if (verdict === 'ok') ok++;
+      const now = after.get(pair.id) ?? null;
+      const steady = inTime && now?.version === pair.source?.version;
+      // Equal to either reading: what differs from the other is a change on its way.
+      if (verdict === 'ok' || verdictOn(now, pair.graph) === 'ok') ok++;
       else if (!steady || (mayBeAhead(verdict) && xmin < firstXmax)) again.push(pair.id);
       else if (verdict !== null) drift.push({ ...pair, verdict });
     }

@@ -120,7 +120,7 @@ async function checkTable(
     }
     await pageDone();
     after = ids.at(-1) ?? null;
-    if (rows.length < batchSize) break;
+    if (after === null) break;
   }
   for await (const page of contents.keyPages(batchSize)) {
     const rows = new Set((await contents.source.byIds(page.ids, signal)).map(({ id }) => id));
