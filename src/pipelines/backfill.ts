@@ -13,7 +13,7 @@ import type { KeyParts } from '../core/keys.ts';
 import type { Lsn } from '../core/lsn.ts';
 import type { TableMapping } from '../core/mapping.ts';
 import { REPUBLISH_PREFIX, type RepublishRequest } from '../core/messages.ts';
-import { rangeRequest, ROWS_PER_REQUEST } from '../core/republish.ts';
+import { keyRequests, rangeRequest, ROWS_PER_REQUEST } from '../core/republish.ts';
 import type { Sql } from '../postgres/client.ts';
 import { filteredKeys, keyPage, type RowFilter } from '../postgres/key-pages.ts';
 import { emitMessage } from '../postgres/messages.ts';
@@ -80,13 +80,13 @@ async function* requestsOf(
 ): AsyncGenerator<Asked> {
   const { table } = wanted;
   const run = { runId, reason: 'backfill' };
-  const listed = (keys: readonly KeyParts[]): Asked => ({
-    request: { v: 1, table: table.table, keys: keys.map((key) => [...key]), ...run },
-    rows: keys.length,
-  });
+  const listed = (keys: readonly KeyParts[]): Asked[] =>
+    keyRequests(table, keys, run).map((request) => ({
+      request,
+      rows: 'keys' in request ? request.keys.length : 0,
+    }));
   if (wanted.which === 'listed') {
-    const { keys } = wanted;
-    for (let i = 0; i < keys.length; i += ROWS_PER_REQUEST) yield listed(keys.slice(i, i + ROWS_PER_REQUEST));
+    yield* listed(wanted.keys);
     return;
   }
   for (let after: KeyParts | null = null, complete = false; !complete;) {
@@ -105,7 +105,7 @@ async function* requestsOf(
         ROWS_PER_REQUEST,
         signal,
       );
-      if (keys.length > 0) yield listed(keys);
+      yield* listed(keys);
       complete = keys.length < ROWS_PER_REQUEST;
       after = keys.at(-1) ?? after;
     }

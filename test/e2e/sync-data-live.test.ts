@@ -7,7 +7,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { createPlatform, type Platform, underLoad } from '../support/platform.ts';
 import { soak } from '../support/soak.ts';
 
-const RUNS = soak ? 40 : 3;
+const RUNS = soak ? 15 : 3;
 const REPAIRS = soak ? 20 : 3;
 const CHANGES_PER_SECOND = soak ? 500 : 200;
 const BUSY = '00000000-0000-4000-8000-000000000001';

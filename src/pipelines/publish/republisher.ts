@@ -93,6 +93,7 @@ export function createRepublisher(options: RepublisherOptions): Republisher {
         return NOTHING;
       }
       const [request, table, reading] = understood;
+      const startedAt = performance.now();
       visibility.received(transaction.xid);
       const found = await read(table, reading, signal);
       if (found === null) {
@@ -128,7 +129,14 @@ export function createRepublisher(options: RepublisherOptions): Republisher {
       for (const key of absent) records.push(encoder.absent(message, table, key, now));
       const { runId } = request;
       log.debug(
-        { position, table: table.table, runId, rows: tuples.length, absent: absent.length },
+        {
+          position,
+          table: table.table,
+          runId,
+          rows: tuples.length,
+          absent: absent.length,
+          ms: Math.round(performance.now() - startedAt),
+        },
         'republished',
       );
       return { records, askAgain: null };
