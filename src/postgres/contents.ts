@@ -16,13 +16,15 @@ export interface ContentRow {
   readonly row: WireRow;
 }
 
+export interface ContentPage {
+  readonly rows: readonly ContentRow[];
+  /** Nothing was behind it. */
+  readonly last: boolean;
+}
+
 export interface SourceContents {
-  /** Those after the key, in the order of keys, fewer if they are large; none: there are no more. */
-  readonly page: (
-    after: KeyParts | null,
-    limit: number,
-    signal: AbortSignal,
-  ) => Promise<readonly ContentRow[]>;
+  /** Those after the key, in the order of keys: `limit` of them, or fewer if they are large. */
+  readonly page: (after: KeyParts | null, limit: number, signal: AbortSignal) => Promise<ContentPage>;
   /** Keys may be any text: what no row can have finds none. */
   readonly byKeys: (keys: readonly KeyParts[], signal: AbortSignal) => Promise<readonly ContentRow[]>;
 }
@@ -33,8 +35,7 @@ export function sourceContents(sql: Sql, table: TableMapping): SourceContents {
   const names = table.key.map(({ name }) => name);
   let encoder: { readonly of: Relation; readonly row: ReturnType<typeof rowEncoder>['row'] } | null = null;
 
-  function contentRows(read: RowsRead | null): ContentRow[] {
-    if (read === null) throw new AppError('POSTGRES_FAILED', `The table ${table.table} is locked.`);
+  function contentRows(read: RowsRead): ContentRow[] {
     const { relation, rows, keys, versions } = read;
     if (relation === null) return [];
     if (encoder?.of !== relation) encoder = { of: relation, row: rowEncoder(relation, names).row };
@@ -48,7 +49,9 @@ export function sourceContents(sql: Sql, table: TableMapping): SourceContents {
 
   return {
     async page(after, limit, signal) {
-      return contentRows(await reader.range(table, { after, upTo: null }, limit, signal));
+      const read = unlocked(await reader.range(table, { after, upTo: null }, limit, signal), table);
+      const rows = contentRows(read);
+      return { rows, last: rows.length < limit && !read.cut };
     },
     async byKeys(keys, signal) {
       const possible = keys.flatMap((key) => {
@@ -56,15 +59,19 @@ export function sourceContents(sql: Sql, table: TableMapping): SourceContents {
         // A uuid in capitals is the row's name to PostgreSQL, but not to the graph.
         return canonical?.every((part, i) => part === key[i]) === true ? [canonical] : [];
       });
-      const found: ContentRow[] = [];
-      for (let left = possible; left.length > 0;) {
-        const read = await reader.keys(table, left, signal);
-        found.push(...contentRows(read));
-        if (read?.cut !== true) break;
-        const have = new Set(read.keys.map((key) => JSON.stringify(key)));
-        left = left.filter((key) => !have.has(JSON.stringify(key)));
+      const all: ContentRow[] = [];
+      for (let open = possible; open.length > 0;) {
+        const read = unlocked(await reader.keys(table, open, signal), table);
+        all.push(...contentRows(read));
+        const found = new Set(read.keys.map((key) => JSON.stringify(key)));
+        open = read.cut ? open.filter((key) => !found.has(JSON.stringify(key))) : [];
       }
-      return found;
+      return all;
     },
   };
+}
+
+function unlocked(read: RowsRead | null, { table }: TableMapping): RowsRead {
+  if (read === null) throw new AppError('POSTGRES_FAILED', `The table ${table} is locked.`);
+  return read;
 }

@@ -29,10 +29,10 @@ export interface RowsRead {
   readonly rows: readonly Tuple[];
   /** The rows' keys, as text. */
   readonly keys: readonly KeyParts[];
-  /** There were more rows than could be read at once. */
-  readonly cut: boolean;
   /** The rows' versions: another version of a row has another. */
   readonly versions: readonly string[];
+  /** There were more rows than could be read at once. */
+  readonly cut: boolean;
 }
 
 export interface RowReader {
@@ -115,8 +115,8 @@ export function createRowReader(sql: Sql): RowReader {
       relation: first === undefined ? null : relationOf(table, columns, String(first['types'])),
       rows: tuples,
       keys: tuples.map((tuple) => at.map((i) => tuple[i] ?? '')),
+      versions: rows.map((row) => String(row['row_version'])),
       cut: first !== undefined && rows.length < Number(first['all_rows']),
-      versions: rows.map((row) => String(row['version'])),
     };
   }
 
@@ -171,11 +171,11 @@ function selectOf(table: TableMapping, which: string): string {
   const bytes = columns.map((c) => `coalesce(pg_column_size(${c}), 0)`).join(' + ');
   const texts = values.map((v, i) => `case when ${v} is distinct from null then concat(${v}) end as c${i}`);
   const types = values.map((v) => `pg_typeof(${v})::oid`).join(', ');
-  return `select ${texts.join(', ')}, concat_ws(',', ${types}) as types, t.all_rows, t.version
+  return `select ${texts.join(', ')}, concat_ws(',', ${types}) as types, t.row_version, t.all_rows
             from (select t.*, count(*) over () as all_rows,
                          sum(t.bytes) over (order by ${order}) - t.bytes as bytes_before
                     from (select ${columns.map((c, i) => `${c} as v${i}`).join(', ')}, ${bytes} as bytes,
-                                t.xmin::text || t.ctid::text as version
+                                 t.xmin::text || t.ctid::text as row_version
                             from ${quoteTable(table)} as t ${which}) as t) as t
            where t.bytes_before < ${MOST_BYTES} order by ${order}`;
 }

@@ -16,7 +16,7 @@ import type { WholeGraphDrift } from '../../core/whole-graph.ts';
 import type { Graph } from '../../neo4j/client.ts';
 import { graphContents, idleStubs } from '../../neo4j/contents.ts';
 import type { Sql } from '../../postgres/client.ts';
-import { sourceContents } from '../../postgres/contents.ts';
+import { type ContentRow, sourceContents } from '../../postgres/contents.ts';
 import type { Spool } from './check.ts';
 import {
   type Comparing,
@@ -54,7 +54,11 @@ interface Bearers extends Positioned {
 }
 
 export interface TableContents extends Comparing<SourceRow, Bearers> {
-  readonly page: (after: string | null, limit: number, signal: AbortSignal) => Promise<readonly SourceRow[]>;
+  readonly page: (
+    after: string | null,
+    limit: number,
+    signal: AbortSignal,
+  ) => Promise<{ readonly rows: readonly SourceRow[]; readonly last: boolean }>;
   /** `unnamed`: how many keys there were besides, that no request can name. */
   readonly keyPages: (
     limit: number,
@@ -112,7 +116,11 @@ async function checkTable(
   }
 
   for (let after: string | null = null; ;) {
-    const rows: readonly SourceRow[] = await contents.page(after, batchSize, signal);
+    const { rows, last }: Awaited<ReturnType<TableContents['page']>> = await contents.page(
+      after,
+      batchSize,
+      signal,
+    );
     const ids = rows.map(({ id }) => id);
     for (const pair of pairsOf(ids, rows, await contents.graph.byIds(ids))) {
       if (contents.verdict(pair.source, pair.graph) === 'ok') ok++;
@@ -120,7 +128,7 @@ async function checkTable(
     }
     await pageDone();
     after = ids.at(-1) ?? null;
-    if (after === null) break;
+    if (last) break;
   }
   for await (const page of contents.keyPages(batchSize)) {
     const rows = new Set((await contents.source.byIds(page.ids, signal)).map(({ id }) => id));
@@ -152,15 +160,17 @@ async function checkStubs(
 export function tableContents(sql: Sql, graph: Graph, table: TableMapping): TableContents {
   const rows = sourceContents(sql, table);
   const elements = graphContents(graph, table);
-  const rowOf = ({ key, version, row }: Awaited<ReturnType<typeof rows.page>>[number]): SourceRow => ({
+  const rowOf = ({ key, version, row }: ContentRow): SourceRow => ({
     id: JSON.stringify(key),
     version,
     content: contentOfRow(row, table),
   });
   return {
     verdict: (source, found) => verdictOfAll(source?.content ?? null, found?.contents ?? []),
-    page: async (after, limit, signal) =>
-      (await rows.page(after === null ? null : keyOf(after), limit, signal)).map(rowOf),
+    async page(after, limit, signal) {
+      const page = await rows.page(after === null ? null : keyOf(after), limit, signal);
+      return { rows: page.rows.map(rowOf), last: page.last };
+    },
     source: { byIds: async (ids, signal) => (await rows.byKeys(ids.map(keyOf), signal)).map(rowOf) },
     graph: {
       async byIds(ids) {

@@ -1,0 +1,77 @@
+/** Rows for a comparison by content, as a request to republish would have them. */
+import { expect, it } from 'vitest';
+import type { KeyParts } from '../../src/core/keys.ts';
+import { openDatabase } from '../../src/postgres/client.ts';
+import { sourceContents, type SourceContents } from '../../src/postgres/contents.ts';
+import { createSource, type Source } from '../support/postgres-source.ts';
+import { testMapping } from '../support/test-mapping.ts';
+
+const never = new AbortController().signal;
+const uuid = (n: number) => `0a000000-0000-4000-8000-${String(n).padStart(12, '0')}`;
+
+async function withRelations(
+  run: (source: Source, contents: SourceContents) => Promise<void>,
+): Promise<void> {
+  const source = await createSource(
+    'contents',
+    `create table relation (id uuid primary key, key text, subtype text, source_id uuid, target_id uuid,
+                            last_updated_at timestamptz)`,
+  );
+  const database = openDatabase(source.url, { maxConnections: 1 });
+  try {
+    await run(source, sourceContents(database, testMapping('contents').table('public.relation')));
+  } finally {
+    await database.close();
+    await source.dispose();
+  }
+}
+
+it('have the values of the wire, and another version once they are changed', () =>
+  withRelations(async ({ client }, { byKeys }) => {
+    const insert = `insert into relation values ($1, 'uses', null, $1, $1, '2024-01-31 12:00:00.5+01')`;
+    for (const n of [1, 2]) await client.query(insert, [uuid(n)]);
+    const keys = [[uuid(1)], [uuid(2).toUpperCase()], ['no uuid'], [uuid(9)]];
+    const [row, ...more] = await byKeys(keys, never);
+    expect(more).toEqual([]);
+    expect(row).toEqual({
+      key: [uuid(1)],
+      version: expect.any(String) as string,
+      row: {
+        id: uuid(1),
+        key: 'uses',
+        subtype: null,
+        source_id: uuid(1),
+        target_id: uuid(1),
+        last_updated_at: '2024-01-31T11:00:00.500000Z',
+      },
+    });
+    expect(await byKeys(keys, never)).toEqual([row]);
+    await client.query('update relation set key = key');
+    expect((await byKeys(keys, never))[0]?.version).not.toBe(row?.version);
+  }));
+
+it('are all there, however large: pages are smaller then, and keys are read piece by piece', () =>
+  withRelations(async ({ client }, { page, byKeys }) => {
+    // Random, so that they are as large as they are stored.
+    await client.query(
+      `insert into relation select ('0a000000-0000-4000-8000-' || lpad(n::text, 12, '0'))::uuid, 'k',
+         (select string_agg(md5(n || ':' || m), '') from generate_series(1, 60000) m), null, null, now()
+       from generate_series(1, 9) n`,
+    );
+    const all = Array.from({ length: 9 }, (_, n) => [uuid(n + 1)]);
+    for (const limit of [100, 2]) {
+      const read: KeyParts[] = [];
+      let pages = 0;
+      for (let last = false; !last; pages++) {
+        const found = await page(read.at(-1) ?? null, limit, never);
+        expect(found.rows.length).toBeLessThan(9);
+        read.push(...found.rows.map(({ key }) => key));
+        last = found.last;
+      }
+      expect(read).toEqual(all);
+      expect(pages).toBeGreaterThan(1);
+    }
+    const wanted = [...all, [uuid(99)]].reverse();
+    const found = await byKeys(wanted, never);
+    expect(found.map(({ key }) => key[0]).sort()).toEqual(all.flat());
+  }));
