@@ -8,7 +8,7 @@ export type Drift = Exclude<Verdict, 'ok'>;
 /** One side's entity. `micros` null: the graph has no integer there. */
 export interface Stamp {
   readonly id: string;
-  /** `last_updated_at` as microseconds since the Unix epoch. */
+  /** `last_updated_at` as microseconds since the Unix epoch; null in PostgreSQL: NULL. */
   readonly micros: bigint | null;
 }
 
@@ -22,8 +22,8 @@ export interface Pair {
 export function verdictOf(source: Stamp | null, graph: Stamp | null): Verdict | null {
   if (source === null) return graph === null ? null : 'not_deleted';
   if (graph === null) return 'missing';
-  if (graph.micros === null || source.micros === null) return 'outdated';
   if (graph.micros === source.micros) return 'ok';
+  if (graph.micros === null || source.micros === null) return 'outdated';
   return graph.micros < source.micros ? 'outdated' : 'strange';
 }
 

@@ -4,10 +4,9 @@ import type { KeyParts } from './keys.ts';
 export interface TableLoad {
   /** skipped: its older rows were left out on purpose. */
   readonly state: 'loading' | 'loaded' | 'skipped';
-  readonly runId: string;
-  /** Every row up to this key has been asked for, durably; null: none yet. */
+  /** Every row up to this key is in Kafka; null: none yet. */
   readonly cursor: KeyParts | null;
-  /** Rows asked for. */
+  /** As many are in Kafka. */
   readonly rows: number;
   /** About how many there were at its start. */
   readonly expected: number;

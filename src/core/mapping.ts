@@ -151,6 +151,15 @@ export function compileMapping(files: ConnectorFiles): {
       'two tables share one topic: set "topic" in one of them',
       problems,
     );
+    for (const type of typesWritten(content)) {
+      const other = files.tables.findIndex((f) => typesWritten(f.content).includes(type));
+      if (other !== -1 && other < i)
+        problems.push({
+          file: files.tables[i]?.file ?? '',
+          path: 'relationship',
+          message: `${files.tables[other]?.content.table ?? ''} writes relationships of type ${type} as well: give one of them another type`,
+        });
+    }
     if (content.node) {
       duplicates(
         files.tables,
@@ -295,6 +304,12 @@ function compileTable(
       properties,
     },
   };
+}
+
+function typesWritten({ relationship }: TableFile): readonly string[] {
+  const type = relationship?.type;
+  if (type === undefined) return [];
+  return typeof type === 'string' ? [type] : [...new Set(Object.values(type.values)), type.otherwise.type];
 }
 
 /** Illegal characters become `_`. */

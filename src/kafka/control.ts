@@ -22,7 +22,6 @@ const xid8 = z.string().regex(/^[0-9]{1,20}$/);
 
 const tableLoad = z.object({
   state: z.enum(['loading', 'loaded', 'skipped']),
-  runId: z.string(),
   cursor: z.array(z.string()).readonly().nullable(),
   rows: z.int().nonnegative(),
   expected: z.int().nonnegative(),

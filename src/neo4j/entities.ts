@@ -35,7 +35,8 @@ export function graphEntities(graph: Graph, table: EntityTable, filter: EntityFi
   return {
     async page(after, limit) {
       const parameters = { after, limit: BigInt(limit), changedAfterMicros, types };
-      const [row] = await graph.run(after === null ? first : following, parameters);
+      // With a filter, a page may have to look at all the rest.
+      const [row] = await graph.run(after === null ? first : following, parameters, { timeoutMs: Infinity });
       const stamps = row?.['stamps'] as unknown[][];
       return (row?.['ids'] as string[]).map((id, i) => ({ id, micros: integerOf(stamps[i]?.[0]) }));
     },

@@ -59,10 +59,10 @@ export function sourceContents(sql: Sql, table: TableMapping): SourceContents {
         // A uuid in capitals is the row's name to PostgreSQL, but not to the graph.
         return canonical?.every((part, i) => part === key[i]) === true ? [canonical] : [];
       });
-      const all: ContentRow[] = [];
+      let all: ContentRow[] = [];
       for (let open = possible; open.length > 0;) {
         const read = unlocked(await reader.keys(table, open, signal), table);
-        all.push(...contentRows(read));
+        all = all.concat(contentRows(read));
         const found = new Set(read.keys.map((key) => JSON.stringify(key)));
         open = read.cut ? open.filter((key) => !found.has(JSON.stringify(key))) : [];
       }

@@ -1,6 +1,8 @@
 /** PostgreSQL's side of sync-data: ids and timestamps of entities, in pages by key, each page a statement of its own. */
 import type { Stamp } from '../core/drift.ts';
 import type { EntityFilter, EntityTable } from '../core/entity-table.ts';
+import { canonicalKey } from '../core/keys.ts';
+import type { KeyKind } from '../core/mapping-schema.ts';
 import type { TableMapping } from '../core/mapping.ts';
 import { parseSnapshot, type Snapshot } from '../core/snapshots.ts';
 import { timestampMicros } from '../core/values.ts';
@@ -12,11 +14,16 @@ export interface VersionedStamp extends Stamp {
   readonly version: string;
 }
 
+export interface Seen extends Snapshot {
+  /** Commits wait for a standby, and can be in the stream long before a reader sees them. */
+  readonly synchronous: boolean;
+}
+
 export interface SourceEntities {
   /** Those after the id, in the order of `compareIds`. */
   readonly page: (after: string | null, limit: number, signal: AbortSignal) => Promise<readonly Stamp[]>;
   readonly byIds: (ids: readonly string[], signal: AbortSignal) => Promise<readonly VersionedStamp[]>;
-  readonly snapshot: (signal: AbortSignal) => Promise<Snapshot>;
+  readonly snapshot: (signal: AbortSignal) => Promise<Seen>;
 }
 
 interface Row {
@@ -24,8 +31,6 @@ interface Row {
   readonly updated_at: string;
   readonly version: string;
 }
-
-const UUID = /^[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}$/;
 
 export function sourceEntities(sql: Sql, table: EntityTable, filter: EntityFilter): SourceEntities {
   const name = `${quoteTable(table.mapping)} as t`;
@@ -61,7 +66,7 @@ export function sourceEntities(sql: Sql, table: EntityTable, filter: EntityFilte
       return rows.map(stampOf);
     },
     async byIds(ids, signal) {
-      const possible = kind === 'uuid' ? ids.filter((id) => UUID.test(id)) : ids;
+      const possible = ids.filter((id) => mayBe(kind, id));
       const rows = await sql.query<Row>(
         `${chosen}, xmin::text || ctid::text as version from ${name} where ${column} = any($1::${kind}[])`,
         [possible],
@@ -70,14 +75,20 @@ export function sourceEntities(sql: Sql, table: EntityTable, filter: EntityFilte
       return rows.map((row) => ({ ...stampOf(row), version: row.version }));
     },
     async snapshot(signal) {
-      const [row] = await sql.query<{ snapshot: string }>(
-        'select pg_current_snapshot()::text as snapshot',
+      const [row] = await sql.query<{ snapshot: string; synchronous: boolean }>(
+        `select pg_current_snapshot()::text as snapshot,
+                current_setting('synchronous_standby_names') <> '' as synchronous`,
         [],
         signal,
       );
-      return parseSnapshot(row?.snapshot ?? '');
+      return { ...parseSnapshot(row?.snapshot ?? ''), synchronous: row?.synchronous ?? false };
     },
   };
+}
+
+/** As PostgreSQL writes it: a uuid in capitals is the row's name to PostgreSQL, but not to the graph. */
+function mayBe(kind: KeyKind, id: string): boolean {
+  return canonicalKey([{ name: '', kind }], [id])?.[0] === id;
 }
 
 function stampOf({ id, updated_at }: Row): Stamp {
@@ -95,7 +106,7 @@ export async function keysByColumns(
   },
   signal: AbortSignal,
 ): Promise<readonly (readonly string[])[]> {
-  const ids = by.kind === 'uuid' ? by.ids.filter((id) => UUID.test(id)) : by.ids;
+  const ids = by.ids.filter((id) => mayBe(by.kind, id));
   const key = table.key.map(({ name }) => `${quoteIdentifier(name)}::text`).join(', ');
   const conditions = by.columns.map((column) => `${quoteIdentifier(column)} = any($1::${by.kind}[])`);
   const rows = await sql.query<{ key: string[] }>(

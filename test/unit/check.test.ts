@@ -56,7 +56,7 @@ function sides(count: number, drifts: (n: number) => boolean, batchSize = 1000) 
     source: {
       page: page(reads.source, () => true),
       byIds: all(() => true),
-      snapshot: () => Promise.resolve({ xmin: 2n, xmax: 2n, running: [] }),
+      snapshot: () => Promise.resolve({ xmin: 2n, xmax: 2n, running: [], synchronous: false }),
     },
     graph: { page: page(reads.graph, inGraph), byIds: all(inGraph) },
     filtered: false,

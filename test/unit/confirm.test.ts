@@ -14,6 +14,9 @@ interface Round {
   readonly graph: Side | null;
   /** The oldest running transaction at the end of the round; 100 is the first that began after it. */
   readonly xmin?: number;
+  readonly xmax?: number;
+  /** Commits wait for a standby. */
+  readonly synchronous?: boolean;
   readonly late?: boolean;
 }
 
@@ -24,7 +27,6 @@ function played(
 ): { confirmed: () => Promise<object>; asked: () => number } {
   let round = 0;
   let reads = 0;
-  let snapshots = 0;
   const now = (): Round => rounds[Math.min(round, rounds.length - 1)] ?? { before: null, graph: null };
   const stamp = ([micros, version, title]: Side) => ({
     id: 'x',
@@ -37,12 +39,10 @@ function played(
     maxWaitMs,
     caughtUp: () =>
       now().late === true ? Promise.reject(new AppError('TIMED_OUT', 'late')) : Promise.resolve(),
-    snapshot: () =>
-      Promise.resolve({
-        xmin: BigInt(snapshots++ === 0 ? 90 : (now().xmin ?? 100)),
-        xmax: 100n,
-        running: [],
-      }),
+    snapshot: () => {
+      const { xmin = 100, xmax = 100, synchronous = false } = now();
+      return Promise.resolve({ xmin: BigInt(xmin), xmax: BigInt(xmax), running: [], synchronous });
+    },
   };
   const comparing = {
     verdict: verdictByContent,
@@ -123,6 +123,31 @@ describe('a candidate is', () => {
       { ok: 1 },
     ],
     [
+      'looked at again while a transaction runs that began after the first reading, and is in the graph',
+      [
+        { before: [2, 'a'], graph: [3, 'q'], xmin: 100, xmax: 101 },
+        { before: [2, 'a'], graph: [3, 'q'], xmin: 100, xmax: 105 },
+        { before: [3, 'b'], graph: [3, 'q'], xmin: 105, xmax: 105 },
+      ],
+      { ok: 1 },
+    ],
+    [
+      'strange once what ran when it was first seen is over, though others run',
+      [
+        { before: [2, 'a'], graph: [3, 'q'], xmin: 100, xmax: 101 },
+        { before: [2, 'a'], graph: [3, 'q'], xmin: 101, xmax: 105 },
+      ],
+      { drift: new Map([['x', 'strange']]) },
+    ],
+    [
+      'looked at again if it is missing while a commit may wait for a standby: it may have been deleted',
+      [
+        { before: [2, 'a'], graph: null, xmin: 100, xmax: 101, synchronous: true },
+        { before: null, graph: null, xmin: 101, xmax: 101, synchronous: true },
+      ],
+      {},
+    ],
+    [
       'strange if the graph is ahead and every older transaction is over',
       [{ before: [2, 'a'], graph: [3, 'q'], xmin: 100 }],
       { drift: new Map([['x', 'strange']]) },
@@ -168,7 +193,7 @@ describe('a candidate is', () => {
       after: [n + 1, `v${n + 1}`],
       graph: [n - 1, `p${String(n).padStart(6, '0')}`],
     }));
-    const { confirmed, asked } = played(always, 5);
+    const { confirmed, asked } = played(always, 250);
     expect(await confirmed()).toEqual({ ...nothing, ok: 1 });
     expect(asked()).toBeGreaterThan(1);
   });

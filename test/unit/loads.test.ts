@@ -3,7 +3,6 @@ import { describeLoad, paceOf, type TableLoad, unloaded } from '../../src/core/l
 
 const load = (change: Partial<TableLoad>): TableLoad => ({
   state: 'loading',
-  runId: 'r',
   cursor: null,
   rows: 0,
   expected: 0,

@@ -60,7 +60,7 @@ function sides(): CheckOptions {
     source: {
       page: page(source),
       byIds: byIds(source),
-      snapshot: () => Promise.resolve({ xmin: 2n, xmax: 2n, running: [] }),
+      snapshot: () => Promise.resolve({ xmin: 2n, xmax: 2n, running: [], synchronous: false }),
     },
     graph: { page: page(graph), byIds: byIds(graph) },
     filtered: false,

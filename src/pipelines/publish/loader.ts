@@ -3,10 +3,10 @@
  *
  *   the next 1,000 keys ─▶ a request for their range ─▶ answered in line by the republisher ─▶ the next
  *
- * Guarantee: every row that was there when the slot was made is published, at whatever point this dies. The cursor says
- * up to where requests are in the WAL, from where they are served however often we start again; a table is loaded once
- * the last of its answers is acknowledged. At most two requests are unanswered, so that changes do not wait behind them.
- * On failure: as `Sql`; it goes on in the next session, from what was recorded last.
+ * Guarantee: every row that was there when the slot was made is published, at whatever point this dies. The cursor is
+ * behind the last range that was answered whole and acknowledged, so the next session asks again for what may have been
+ * on its way; a table is loaded once that is true of its last range. At most two requests are unanswered, so that
+ * changes do not wait behind them. On failure: as `Sql`; it goes on in the next session, from what was recorded last.
  */
 import { randomUUID } from 'node:crypto';
 import { EventEmitter, once } from 'node:events';
@@ -46,14 +46,26 @@ const UNANSWERED = 2;
 const SAY_EVERY_MS = 10_000;
 const LOOK_EVERY_MS = 200;
 
+/** Asked for in this session. */
+interface Range {
+  /** Null: to the table's end. */
+  readonly upTo: KeyParts | null;
+  readonly rows: number;
+  /** Where the last of its answers stands. */
+  answeredAt: Lsn | null;
+}
+
 export function createLoader({ mapping, sql, recorded, skip, log }: LoaderOptions): Loader {
+  // An earlier session's requests may still come: they are answered, and are none of ours.
+  const run = { runId: randomUUID(), reason: 'initial load' };
   const loads = new Map<string, TableLoad>();
-  for (const { table } of mapping.tables) loads.set(table, recorded[table] ?? newLoad(skip));
-  const unanswered = new Set<string>();
+  /** By table, those that are not both answered and acknowledged, in the order of keys. */
+  const ranges = new Map<string, Range[]>();
+  for (const { table } of mapping.tables) {
+    loads.set(table, recorded[table] ?? newLoad(skip));
+    ranges.set(table, []);
+  }
   const answers = new EventEmitter();
-  /** Of tables of which everything is asked for: the commit of the last answer. */
-  const finished = new Map<string, Lsn>();
-  let lastAnswer: Lsn = 0n as Lsn;
 
   /**
    * A transaction from before the slot may have been decoded by nobody and still be invisible, as it waits for a
@@ -67,31 +79,32 @@ export function createLoader({ mapping, sql, recorded, skip, log }: LoaderOption
     }
   }
 
-  async function load(table: TableMapping, signal: AbortSignal): Promise<void> {
-    let current = loads.get(table.table) ?? newLoad(false);
-    if (current.cursor === null) current = { ...current, expected: await estimateRows(sql, [table]) };
+  async function load(table: TableMapping, begun: TableLoad, signal: AbortSignal): Promise<void> {
+    const { table: name } = table;
+    if (begun.cursor === null)
+      loads.set(name, { ...newLoad(false), expected: await estimateRows(sql, [table]) });
+    const asked = ranges.get(name) ?? [];
+    const unanswered = () => asked.filter(({ answeredAt }) => answeredAt === null).length;
     let saidAt = performance.now();
-    for (let after = current.cursor, complete = false; !complete;) {
-      while (unanswered.size >= UNANSWERED) await once(answers, 'one', { signal });
+    for (let after = begun.cursor, complete = false; !complete;) {
+      while (unanswered() >= UNANSWERED) await once(answers, 'one', { signal });
       const page = await keyPage(sql, table, after, ROWS_PER_REQUEST, signal);
       const upTo = page?.rows === ROWS_PER_REQUEST ? page.last : null;
       complete = upTo === null;
-      unanswered.add(rangeId(table.table, upTo));
-      const request = rangeRequest(table, { after, upTo }, { runId: current.runId, reason: 'initial load' });
+      asked.push({ upTo, rows: page?.rows ?? 0, answeredAt: null });
+      const request = rangeRequest(table, { after, upTo }, run);
       await emitMessage(sql, REPUBLISH_PREFIX, JSON.stringify(request), signal);
-      after = upTo ?? after;
-      current = { ...current, cursor: after, rows: current.rows + (page?.rows ?? 0) };
-      loads.set(table.table, current);
+      after = upTo;
       if (performance.now() - saidAt < SAY_EVERY_MS) continue;
       saidAt = performance.now();
-      say(table.table, current, 'initial load');
+      say(name, 'initial load');
     }
-    while (unanswered.size > 0) await once(answers, 'one', { signal });
-    finished.set(table.table, lastAnswer);
-    say(table.table, current, 'initial load: every row is in the stream');
+    while (unanswered() > 0) await once(answers, 'one', { signal });
+    say(name, 'initial load: every row is in the stream');
   }
 
-  function say(table: string, load: TableLoad, message: string): void {
+  function say(table: string, message: string): void {
+    const load = loads.get(table) ?? newLoad(false);
     const { rows, expected } = load;
     log.info({ table, rows, expected, ...paceOf(load, Date.now()) }, message);
   }
@@ -101,37 +114,46 @@ export function createLoader({ mapping, sql, recorded, skip, log }: LoaderOption
       const tables = unloaded(Object.fromEntries(loads), mapping.tables);
       try {
         if (tables.length > 0) await olderOnesEnded(signal);
-        for (const table of mapping.tables) if (tables.includes(table.table)) await load(table, signal);
+        for (const table of mapping.tables) {
+          const begun = loads.get(table.table);
+          if (begun !== undefined && tables.includes(table.table)) await load(table, begun, signal);
+        }
       } catch (error) {
         if (!signal.aborted) throw error;
       }
     },
     answered(request, commitLsn) {
-      if (!('range' in request) || loads.get(request.table)?.runId !== request.runId) return;
-      if (!unanswered.delete(rangeId(request.table, request.range.upTo))) return;
-      lastAnswer = commitLsn;
+      if (!('range' in request) || request.runId !== run.runId) return;
+      const upTo = JSON.stringify(request.range.upTo);
+      const range = ranges.get(request.table)?.find((one) => JSON.stringify(one.upTo) === upTo);
+      if (range === undefined) return;
+      range.answeredAt = commitLsn;
       answers.emit('one');
     },
     loads(acknowledged) {
-      for (const [table, answeredAt] of finished) {
-        const load = loads.get(table);
-        if (load === undefined || acknowledged <= answeredAt) continue;
-        loads.set(table, { ...load, state: 'loaded' });
-        finished.delete(table);
+      for (const [table, open] of ranges) {
+        for (
+          let [first] = open;
+          first?.answeredAt != null && first.answeredAt < acknowledged;
+          [first] = open
+        ) {
+          const load = loads.get(table) ?? newLoad(false);
+          const rows = load.rows + first.rows;
+          loads.set(
+            table,
+            first.upTo === null ? { ...load, rows, state: 'loaded' } : { ...load, rows, cursor: first.upTo },
+          );
+          open.shift();
+        }
       }
       return Object.fromEntries(loads);
     },
   };
 }
 
-function rangeId(table: string, upTo: KeyParts | null): string {
-  return JSON.stringify([table, upTo]);
-}
-
 function newLoad(skip: boolean): TableLoad {
   return {
     state: skip ? 'skipped' : 'loading',
-    runId: randomUUID(),
     cursor: null,
     rows: 0,
     expected: 0,

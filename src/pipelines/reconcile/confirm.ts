@@ -4,13 +4,15 @@
  *   read PostgreSQL ─▶ wait until the graph has all of that ─▶ read the graph ─▶ read PostgreSQL again
  *
  * Drift: both readings of PostgreSQL saw the same version of the row, and the graph differs. A graph that equals either
- * reading is ok. What else changed meanwhile goes another round, and so does a graph that is ahead while a transaction is running that may have put it there: a commit
- * can be in the stream before a reader sees it. When time is up, an entity whose position in the graph has moved is
+ * reading is ok. What else changed meanwhile goes another round, and so does a graph that may be ahead: a commit can be
+ * in the stream before a reader sees it, so PostgreSQL must have been read once every transaction has ended that had
+ * begun when the difference was first seen. When time is up, an entity whose position in the graph has moved is
  * being replicated, so it is ok; any other is unconfirmed.
  */
+import { setTimeout as delay } from 'node:timers/promises';
 import type { Drift, Verdict } from '../../core/drift.ts';
 import { isAppError } from '../../core/errors.ts';
-import type { SourceEntities } from '../../postgres/entities.ts';
+import type { Seen, SourceEntities } from '../../postgres/entities.ts';
 import { pairsOf } from './scan.ts';
 
 export interface Versioned {
@@ -52,6 +54,8 @@ export interface Confirmed<S, G> {
   readonly unconfirmed: readonly string[];
 }
 
+const NEXT_ROUND_MS = 100;
+
 export async function confirm<S extends Versioned, G extends Positioned>(
   ids: readonly string[],
   { source, graph, verdict: verdictOn }: Comparing<S, G>,
@@ -62,17 +66,17 @@ export async function confirm<S extends Versioned, G extends Positioned>(
   const deadline = performance.now() + maxWaitMs;
   const drift: Confirmed<S, G>['drift'][number][] = [];
   const firstPositions = new Map<string, string>();
+  /** By id: the position with which the graph differed, and the first transaction that began after that was seen. */
+  const since = new Map<string, { readonly position: string; readonly xmax: bigint }>();
   const moved = new Set<string>();
   let ok = 0;
   let open = ids;
-  let firstXmax: bigint | null = null;
 
   while (open.length > 0) {
     const before = await source.byIds(open, signal);
-    firstXmax ??= (await snapshot(signal)).xmax;
     const inTime = await reached(confirming, deadline);
     const there = await graph.byIds(open);
-    const { xmin } = await snapshot(signal);
+    const seen = await snapshot(signal);
     const after = new Map((await source.byIds(open, signal)).map((row) => [row.id, row]));
     const again: string[] = [];
     for (const pair of pairsOf(open, before, there)) {
@@ -82,14 +86,24 @@ export async function confirm<S extends Versioned, G extends Positioned>(
       const steady = inTime && now?.version === pair.source?.version;
       // Equal to either reading: what differs from the other is a change on its way.
       if (verdict === 'ok' || verdictOn(now, pair.graph) === 'ok') ok++;
-      else if (!steady || (mayBeAhead(verdict) && xmin < firstXmax)) again.push(pair.id);
+      else if (!steady || (mayBeAhead(verdict, seen) && seen.xmin < sinceWhen(pair, seen)))
+        again.push(pair.id);
       else if (verdict !== null) drift.push({ ...pair, verdict });
     }
     open = again;
     if (!inTime || performance.now() > deadline) break;
+    if (open.length > 0) await delay(NEXT_ROUND_MS, undefined, { signal });
   }
   const replicating = open.filter((id) => moved.has(id));
   return { ok: ok + replicating.length, drift, unconfirmed: open.filter((id) => !moved.has(id)) };
+
+  function sinceWhen({ id, graph }: { id: string; graph: Positioned | null }, { xmax }: Seen): bigint {
+    const position = graph?.position ?? '';
+    const known = since.get(id);
+    if (known?.position === position) return known.xmax;
+    since.set(id, { position, xmax });
+    return xmax;
+  }
 
   function notePosition(id: string, node: Positioned | null): void {
     const position = node?.position ?? '';
@@ -113,7 +127,10 @@ export async function reached(
   }
 }
 
-/** Of what is different by content, nobody knows which side is the newer one. */
-function mayBeAhead(verdict: Verdict | null): boolean {
-  return verdict === 'strange' || verdict === 'not_deleted' || verdict === 'different';
+/**
+ * May the graph be the newer one? Of what is different by content nobody knows; what is missing or outdated there can be
+ * so only if it was deleted or set back by a commit that waits for a standby.
+ */
+function mayBeAhead(verdict: Verdict | null, { synchronous }: Seen): boolean {
+  return synchronous || (verdict !== 'missing' && verdict !== 'outdated');
 }

@@ -90,7 +90,7 @@ async function checkTable(
   let unnamed = await contents.countUnkeyed();
 
   async function settle(): Promise<void> {
-    const confirmed = await confirm(candidates, contents, options, signal);
+    const confirmed = await confirm(candidates.slice(0, CANDIDATES), contents, options, signal);
     const drift = confirmed.drift.map(({ id, verdict }): [string[], WholeGraphDrift] => [
       [...keyOf(id)],
       verdict === 'missing' || verdict === 'not_deleted' ? verdict : 'different',
@@ -104,13 +104,13 @@ async function checkTable(
       unconfirmed,
       unnamed,
     });
-    candidates = [];
+    candidates = candidates.slice(CANDIDATES);
     ok = 0;
     unnamed = 0;
   }
 
   async function pageDone(): Promise<void> {
-    if (candidates.length >= CANDIDATES) await settle();
+    while (candidates.length >= CANDIDATES) await settle();
     await throttle?.(signal);
     signal.throwIfAborted();
   }
@@ -132,7 +132,7 @@ async function checkTable(
   }
   for await (const page of contents.keyPages(batchSize)) {
     const rows = new Set((await contents.source.byIds(page.ids, signal)).map(({ id }) => id));
-    candidates.push(...page.ids.filter((id) => !rows.has(id)));
+    candidates = candidates.concat(page.ids.filter((id) => !rows.has(id)));
     unnamed += page.unnamed;
     await pageDone();
   }

@@ -102,6 +102,12 @@ describe('a wrong connector file', () => {
       (j) => ({ ...j, topic: 'eiq.public.entity' }),
       /share one topic/,
     ],
+    [
+      'a relationship type of two tables',
+      'entities/relation.json',
+      (j) => JSON.parse(JSON.stringify(j).replaceAll('"RELATED"', '"LINKED"')) as unknown,
+      /public\.\w+ writes relationships of type LINKED as well/,
+    ],
     ['a reserved topic', 'entities/extract.json', (j) => ({ ...j, topic: 'eiq.control' }), /reserved/],
     [
       'a type for all other values that is one of theirs',
