@@ -6,7 +6,7 @@ import { AppError } from '../core/errors.ts';
 import { instantOf } from '../core/instants.ts';
 import { type Mapping, tableByName, type TableMapping } from '../core/mapping.ts';
 import { backfill, type Wanted } from '../pipelines/backfill.ts';
-import { waitForGraph } from '../pipelines/wait.ts';
+import { waitForAnswers } from '../pipelines/wait.ts';
 import { openDatabase } from '../postgres/client.ts';
 import type { RowFilter } from '../postgres/key-pages.ts';
 import { inspectSlot } from '../postgres/slot.ts';
@@ -61,7 +61,7 @@ export async function runBackfill(options: BackfillOptions): Promise<void> {
   }
   if (!options.wait) return;
   await withServers(context, (servers) =>
-    waitForGraph(waitSources(servers, context), options.timeout * 1000, signal),
+    waitForAnswers(waitSources(servers, context), options.timeout * 1000, signal),
   );
 }
 

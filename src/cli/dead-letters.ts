@@ -4,7 +4,7 @@ import { AppError } from '../core/errors.ts';
 import { createDeadLetters, type OpenLetter, readDeadLetters } from '../kafka/dead-letters.ts';
 import { createKafka } from '../kafka/client.ts';
 import { redrive } from '../pipelines/redrive.ts';
-import { waitForGraph } from '../pipelines/wait.ts';
+import { waitForAnswers } from '../pipelines/wait.ts';
 import { enabledGraphContext, type GraphContext } from './graph-context.ts';
 import { SERVERS, waitSources, withServers } from './graph-reports.ts';
 
@@ -32,7 +32,7 @@ export async function redriveDeadLetters(ids: readonly string[], timeoutMs: numb
           sql: servers.sql,
           letters,
           runId: randomUUID(),
-          caughtUp: () => waitForGraph(waitSources(servers, context), timeoutMs, signal),
+          caughtUp: () => waitForAnswers(waitSources(servers, context), timeoutMs, signal),
           openLetters: () => openLetters(context),
           settle,
         },

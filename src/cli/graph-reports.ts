@@ -1,9 +1,8 @@
 /** `graph wait` and `graph status`: questions that are answered on stdout and by the exit code. */
 import { isAppError } from '../core/errors.ts';
-import type { Loads } from '../core/loads.ts';
 import type { PartitionRange } from '../kafka/offsets.ts';
 import { createKafka, type KafkaClient } from '../kafka/client.ts';
-import { readControl } from '../kafka/control.ts';
+import { readControl, type SourceRecord } from '../kafka/control.ts';
 import { readDeadLetters } from '../kafka/dead-letters.ts';
 import { endOffsets, withAdmin } from '../kafka/topics.ts';
 import { connectNeo4j } from '../neo4j/client.ts';
@@ -42,7 +41,7 @@ export async function runStatus(json: boolean): Promise<void> {
           info: await inspectSource(sql),
           slot: await inspectSlot(sql, mapping.source.slot),
         }),
-        loads: () => recordedLoads(client, mapping),
+        loads: async () => (await recordedSource(client, mapping))?.loads ?? null,
         topics: async () => ({
           ends: await topicEnds(client, context),
           deadLetters: (
@@ -83,20 +82,20 @@ export function waitSources({ sql, client, graph }: Servers, context: GraphConte
   return {
     mapping,
     sql,
-    loads: () => recordedLoads(client, mapping),
+    recorded: () => recordedSource(client, mapping),
     topicEnds: () => topicEnds(client, context),
     progress: () => readProgress(graph, mapping),
   };
 }
 
 /** Null: there is no record of a publisher. */
-async function recordedLoads(
+async function recordedSource(
   client: KafkaClient,
   { controlTopic }: GraphContext['mapping'],
-): Promise<Loads | null> {
+): Promise<SourceRecord | null> {
   const signal = AbortSignal.timeout(CONTROL_TIMEOUT_MS);
   try {
-    return (await readControl(client, controlTopic, signal)).source?.loads ?? null;
+    return (await readControl(client, controlTopic, signal)).source;
   } catch (error) {
     if (isAppError(error, 'KAFKA_TOPIC')) return null;
     throw error;

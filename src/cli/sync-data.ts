@@ -80,7 +80,9 @@ export async function runSyncData(options: SyncDataOptions): Promise<void> {
       await requireLoaded(waiting);
       const database = await inspectSource(sql);
       await requireSameSource(graph, mapping, database, { claim: false });
-      const caughtUp = (timeoutMs: number) => waitForGraph(waiting, timeoutMs, stop.signal);
+      const caughtUp = async (timeoutMs: number) => {
+        await waitForGraph(waiting, timeoutMs, stop.signal);
+      };
       const maxWaitMs = options.maxWait * 1000;
       const runId = randomUUID();
       const { batchSize, deep, printDiffs } = options;
@@ -157,7 +159,7 @@ export async function runSyncData(options: SyncDataOptions): Promise<void> {
     conclude(outcome, options);
   } catch (error) {
     if (!stop.signal.aborted) throw error;
-    process.exitCode = stop.signal.reason === 'SIGTERM' ? TERMINATED : INTERRUPTED;
+    process.exitCode = exitCodeOf(stop.signal.reason);
   } finally {
     stop.end();
     await lock.release();
@@ -205,9 +207,15 @@ const emit: Emit = (logger, event, fields = {}) => {
   process.stdout.write(`${JSON.stringify(Object.fromEntries(sorted))}\n`);
 };
 
+function exitCodeOf(signal: unknown): number {
+  return signal === 'SIGTERM' ? TERMINATED : INTERRUPTED;
+}
+
 function stopSignal(): { readonly signal: AbortSignal; readonly end: () => void } {
   const controller = new AbortController();
   const stop = (name: NodeJS.Signals) => {
+    // Again: whoever asks does not want to wait for anything.
+    if (controller.signal.aborted) process.exit(exitCodeOf(name));
     controller.abort(name);
   };
   process.on('SIGTERM', stop).on('SIGINT', stop);

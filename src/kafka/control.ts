@@ -40,6 +40,8 @@ const sourceRecord = z.object({
   acknowledged: lsnText.nullable(),
   lastCommit: z.object({ lsn: lsnText, xid: z.int().nonnegative() }).nullable(),
   loads: z.record(z.string(), tableLoad),
+  /** The last request to republish that the publisher emitted itself, for what was left of another; null: none yet. */
+  askedAgain: lsnText.nullable(),
   /** Received, and not yet seen by any snapshot (I4): ranges, both ends included. */
   xids: z.array(z.tuple([xid8, xid8])),
   at: z.iso.datetime(),

@@ -9,10 +9,11 @@
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { AppError, isAppError } from '../core/errors.ts';
-import { describeLoad, type Loads, unloaded } from '../core/loads.ts';
-import { formatLsn, type Lsn } from '../core/lsn.ts';
+import { describeLoad, unloaded } from '../core/loads.ts';
+import { formatLsn, type Lsn, parseLsn } from '../core/lsn.ts';
 import type { Mapping } from '../core/mapping.ts';
 import { MARKER_PREFIX } from '../core/messages.ts';
+import type { SourceRecord } from '../kafka/control.ts';
 import type { PartitionRange } from '../kafka/offsets.ts';
 import type { PartitionProgress } from '../neo4j/progress.ts';
 import type { Sql } from '../postgres/client.ts';
@@ -23,7 +24,7 @@ export interface WaitSources {
   readonly mapping: Mapping;
   readonly sql: Sql;
   /** As recorded; null: no publisher has ever been at work. */
-  readonly loads: () => Promise<Loads | null>;
+  readonly recorded: () => Promise<Pick<SourceRecord, 'loads' | 'askedAgain'> | null>;
   readonly topicEnds: () => Promise<readonly PartitionRange[]>;
   readonly progress: () => Promise<readonly PartitionProgress[]>;
 }
@@ -35,18 +36,18 @@ const LAST_POLL_MS = 250;
 /** Throws LOADING, with how far it is, while rows that are older than the slot may still be missing in the graph. */
 export async function requireLoaded({
   mapping,
-  loads,
-}: Pick<WaitSources, 'mapping' | 'loads'>): Promise<void> {
-  const recorded = await loads();
-  const pending = recorded === null ? [] : unloaded(recorded, mapping.tables);
-  if (recorded === null || pending.length === 0) return;
-  const tables = pending.map((table) => describeLoad(table, recorded[table]));
+  recorded,
+}: Pick<WaitSources, 'mapping' | 'recorded'>): Promise<void> {
+  const loads = (await recorded())?.loads ?? null;
+  const pending = loads === null ? [] : unloaded(loads, mapping.tables);
+  if (loads === null || pending.length === 0) return;
+  const tables = pending.map((table) => describeLoad(table, loads[table]));
   throw new AppError('LOADING', `The graph is still loading: ${tables.join(', ')}.`);
 }
 
 /** Waits for the initial load. Throws LOADING with how far it is when time is up. */
 export async function waitUntilLoaded(
-  sources: Pick<WaitSources, 'mapping' | 'loads'>,
+  sources: Pick<WaitSources, 'mapping' | 'recorded'>,
   timeoutMs: number,
   signal: AbortSignal,
 ): Promise<void> {
@@ -62,12 +63,29 @@ export async function waitUntilLoaded(
   }
 }
 
-/** Resolves when it is there. Throws TIMED_OUT with how far it is, or the signal's reason. */
-export async function waitForGraph(
+/**
+ * As `waitForGraph`, and for the answers to every request that was made before the call: what is left of one is asked
+ * for behind our marker, and another marker comes behind that.
+ */
+export async function waitForAnswers(
   sources: WaitSources,
   timeoutMs: number,
   signal: AbortSignal,
 ): Promise<void> {
+  const deadline = performance.now() + timeoutMs;
+  for (;;) {
+    const marker = await waitForGraph(sources, Math.max(1, deadline - performance.now()), signal);
+    const askedAgain = (await sources.recorded())?.askedAgain ?? null;
+    if (askedAgain === null || parseLsn(askedAgain) < marker) return;
+  }
+}
+
+/** Resolves, to its marker, when it is there. Throws TIMED_OUT with how far it is, or the signal's reason. */
+export async function waitForGraph(
+  sources: WaitSources,
+  timeoutMs: number,
+  signal: AbortSignal,
+): Promise<Lsn> {
   const { mapping, sql } = sources;
   const deadline = performance.now() + timeoutMs;
   const marker = await emitMessage(
@@ -89,6 +107,7 @@ export async function waitForGraph(
     const behind = recordsBehind(ends, await sources.progress());
     return behind === 0n ? null : notApplied(behind);
   });
+  return marker;
 }
 
 /** How many records of the topics the graph does not have yet; holes that compaction left count as records. */

@@ -34,6 +34,8 @@ export interface TableFacts extends TableName {
     readonly columns: readonly ColumnFacts[];
     /** Column sets of valid, immediate, unconditional unique indexes. */
     readonly uniqueKeys: readonly (readonly string[])[];
+    /** Of valid, whole B-tree indexes, in their order; `bytes`: ordered as `collate "C"` does. */
+    readonly orders: readonly (readonly { readonly column: string; readonly bytes: boolean }[])[];
     readonly selectable: boolean;
     /** Row security applies to us: we would not see every row. */
     readonly rowSecurity: boolean;
@@ -136,7 +138,7 @@ export function tableProblems(facts: TableFacts, spec: TableSpec, publication: P
     }
   }
 
-  problems.push(...keyProblems(facts, spec));
+  problems.push(...keyProblems(facts, spec), ...orderProblems(found, spec));
 
   if (publication.found === null) return problems;
   const name = quoteIdentifier(publication.name);
@@ -172,6 +174,31 @@ export function tableProblems(facts: TableFacts, spec: TableSpec, publication: P
   return problems;
 }
 
+type Found = NonNullable<TableFacts['found']>;
+
+function isUnique({ uniqueKeys }: Found, key: TableSpec['key']): boolean {
+  return uniqueKeys.some(
+    (index) => index.length === key.length && key.every(({ name }) => index.includes(name)),
+  );
+}
+
+/** Is there an index in the order in which the table is read in pages? Without one each page would sort the rest. */
+function orderProblems(found: Found, { key, ...table }: TableSpec): Problem[] {
+  const byBytes = key[0]?.kind === 'text';
+  const ordered = found.orders.some(
+    (index) =>
+      key.every(({ name }, i) => index[i]?.column === name) && (!byBytes || index[0]?.bytes === true),
+  );
+  if (ordered || !isUnique(found, key)) return [];
+  const name = tableName(table);
+  const columns = key.map(
+    (part, i) => quoteIdentifier(part.name) + (byBytes && i === 0 ? ' collate "C"' : ''),
+  );
+  const index = `create index on ${quoteTable(table)} (${columns.join(', ')});`;
+  const message = `${name} is read in pages by its key, but has no index in that order: ${index}`;
+  return [{ table: name, code: 'POSTGRES_SCHEMA', message }];
+}
+
 /** What a Relation message does not say: is each row still one node, and do changes of it name that node? */
 export function keyProblems(facts: TableFacts, spec: TableSpec): Problem[] {
   const { found } = facts;
@@ -184,11 +211,8 @@ export function keyProblems(facts: TableFacts, spec: TableSpec): Problem[] {
 
   const key = spec.key.map(({ name }) => name);
   const keyList = key.join(', ');
-  const unique = found.uniqueKeys.some(
-    (index) => index.length === key.length && key.every((c) => index.includes(c)),
-  );
   const nullable = key.filter((name) => columns.get(name)?.notNull === false);
-  if (!unique && key.every((name) => columns.has(name))) {
+  if (!isUnique(found, spec.key) && key.every((name) => columns.has(name))) {
     const index = `create unique index on ${quoted} (${key.map(quoteIdentifier).join(', ')});`;
     problem('POSTGRES_SCHEMA', `The key (${keyList}) of ${table} has no unique index: ${index}`);
   }

@@ -97,6 +97,17 @@ async function readTables(
                     from pg_index i
                    where i.indrelid = c.oid and i.indisunique and i.indisvalid and i.indimmediate
                      and i.indpred is null and i.indexprs is null),
+                'orders', (
+                  select coalesce(jsonb_agg((
+                           select jsonb_agg(jsonb_build_object('column', a.attname, 'bytes', coalesce(l.collname = 'C', false))
+                                            order by part.place)
+                             from unnest(i.indkey[0:i.indnkeyatts - 1], i.indcollation[0:i.indnkeyatts - 1])
+                                  with ordinality as part(attnum, collation, place)
+                             join pg_attribute a on a.attrelid = c.oid and a.attnum = part.attnum
+                             left join pg_collation l on l.oid = part.collation)), '[]')
+                    from pg_index i join pg_class x on x.oid = i.indexrelid join pg_am m on m.oid = x.relam
+                   where i.indrelid = c.oid and i.indisvalid and m.amname = 'btree'
+                     and i.indpred is null and i.indexprs is null),
                 'selectable', has_table_privilege(c.oid, 'select'),
                 'rowSecurity', row_security_active(c.oid),
                 'published', (

@@ -104,6 +104,23 @@ it('without it older rows are left out until they are asked for: by type, date, 
   await replicator.stop();
 });
 
+it('backfill --wait is back when all of it is in the graph, though large rows are answered piece by piece', async () => {
+  await platform.sql.query(
+    `insert into entity (id, type, data, created_at, last_updated_at)
+     select gen_random_uuid(), 'report', jsonb_build_object('text',
+              (select string_agg(md5(n || ':' || m), '') from generate_series(1, 30000) m)), now(), now()
+       from generate_series(1, 24) n`,
+  );
+  const replicator = platform.start(['replicate', '--no-initial-load']);
+  await replicator.logged(/streaming/);
+  const done = await platform.run(['backfill', '--table', 'entity', '--wait']);
+  expect(done).toMatchObject({ code: 0, stdout: 'public.entity: 24 rows asked for\n' });
+  expect(await entities()).toMatchObject({ all: 24n });
+  const answers = replicator.logs.filter(({ msg }) => msg === 'republished');
+  expect(answers.length).toBeGreaterThan(1);
+  await replicator.stop();
+});
+
 it('a table that is added later is loaded, once older transactions have ended; until then wait, sync-data and status say so', async () => {
   await fill(300);
   const late = ['extract', 'entity_extract'].map((name) =>

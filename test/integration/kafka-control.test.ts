@@ -31,6 +31,7 @@ function source(session: number, acknowledged: string): ControlRecord {
     acknowledged,
     lastCommit: { lsn: '0/16B3748', xid: 750 },
     loads: {},
+    askedAgain: null,
     xids: [['751', '760']],
     at: new Date().toISOString(),
   };

@@ -40,6 +40,7 @@ const sound: Found = {
     column('note', 25, 'text', true),
   ],
   uniqueKeys: [['id']],
+  orders: [[{ column: 'id', bytes: false }]],
   selectable: true,
   rowSecurity: false,
   published: { columns: ['id', 'data', 'at', 'note'], filtered: false },
@@ -127,12 +128,30 @@ describe('rules for mapped tables', () => {
     ]);
   });
 
-  it('accepts a composite key in any order of its index', () => {
+  const part = (column: string, bytes = false) => ({ column, bytes });
+
+  it('accepts a composite key that is unique in any order, but wants an index in its own', () => {
     const key = [
       { name: 'id', kind: 'uuid' as const },
       { name: 'at', kind: 'text' as const },
     ];
-    expect(problems({ uniqueKeys: [['at', 'id']] }, { key })).toEqual([]);
+    const uniqueKeys = [['at', 'id']];
+    const orders = [[part('at'), part('id')]];
+    expect(problems({ uniqueKeys, orders }, { key })).toEqual([
+      expect.stringMatching(/no index in that order: create index on "public"\."entity" \("id", "at"\);$/),
+    ]);
+    expect(
+      problems({ uniqueKeys, orders: [...orders, [part('id'), part('at'), part('note')]] }, { key }),
+    ).toEqual([]);
+  });
+
+  it('wants text that leads a key in an index by its bytes', () => {
+    const key = [{ name: 'note', kind: 'text' as const }];
+    const uniqueKeys = [['note']];
+    expect(problems({ uniqueKeys, orders: [[part('note')]] }, { key })).toEqual([
+      expect.stringMatching(/create index on "public"\."entity" \("note" collate "C"\);$/),
+    ]);
+    expect(problems({ uniqueKeys, orders: [[part('note', true)]] }, { key })).toEqual([]);
   });
 
   it('wants partitions published under the name of their table', () => {

@@ -171,6 +171,7 @@ function beginning(mapping: Mapping, state: ControlState, source: SourceInfo): C
     acknowledged: null,
     lastCommit: null,
     loads: {},
+    askedAgain: null,
     xids: [],
     at: new Date(now).toISOString(),
   };

@@ -11,7 +11,7 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import { type Relation, tableName } from '../../core/change.ts';
 import { AppError, isAppError } from '../../core/errors.ts';
-import { LSN_ZERO } from '../../core/lsn.ts';
+import { formatLsn, LSN_ZERO } from '../../core/lsn.ts';
 import type { Mapping } from '../../core/mapping.ts';
 import { maxRecordBytes, recordEncoder } from '../../core/records.ts';
 import { createKafka, type KafkaClient, type KafkaOptions } from '../../kafka/client.ts';
@@ -101,21 +101,31 @@ async function session(context: Context, signal: AbortSignal): Promise<void> {
       skip: !context.initialLoad,
       log,
     });
-    const taken = await takeOver(prepared, mapping, control, visibility.recorded, loader.loads);
+    const asked = { again: prepared.state.source?.askedAgain ?? null };
+    const taken = await takeOver(prepared, mapping, control, {
+      xids: visibility.recorded,
+      loads: loader.loads,
+      askedAgain: () => asked.again,
+    });
     log.info({ epoch: taken.epoch, session: taken.session, slot: mapping.source.slot }, 'streaming');
-    await publish(context, stream, taken, visibility, loader, prepared.observed.database);
+    await publish(context, stream, taken, { visibility, loader, asked }, prepared.observed.database);
   } finally {
     await stream?.close();
     await control.close();
   }
 }
 
+interface Running {
+  readonly visibility: Visibility;
+  readonly loader: Loader;
+  readonly asked: { again: string | null };
+}
+
 async function publish(
   { mapping, sql, reader, client, log }: Context,
   stream: ReplicationStream,
   taken: Session,
-  visibility: Visibility,
-  loader: Loader,
+  { visibility, loader, asked }: Running,
   database: string,
 ): Promise<void> {
   const { epoch, session } = taken;
@@ -133,6 +143,9 @@ async function publish(
     visibility,
     encoder,
     onAnswered: loader.answered,
+    onAskedAgain(lsn) {
+      asked.again = formatLsn(lsn);
+    },
     log,
   });
   try {

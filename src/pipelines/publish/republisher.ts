@@ -37,6 +37,8 @@ export interface RepublisherOptions {
   readonly encoder: RecordEncoder;
   /** Called when nothing is left of the request. */
   readonly onAnswered: (request: RepublishRequest, commitLsn: Lsn) => void;
+  /** Called when what is left of one was asked for by another. */
+  readonly onAskedAgain: (lsn: Lsn) => void;
   readonly log: Log;
 }
 
@@ -78,8 +80,8 @@ export function createRepublisher(options: RepublisherOptions): Republisher {
     }
   }
 
-  function emit(request: RepublishRequest): Promise<unknown> {
-    return emitMessage(sql, REPUBLISH_PREFIX, JSON.stringify(request));
+  async function emit(request: RepublishRequest): Promise<void> {
+    options.onAskedAgain(await emitMessage(sql, REPUBLISH_PREFIX, JSON.stringify(request)));
   }
 
   return {

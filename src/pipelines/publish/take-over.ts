@@ -19,15 +19,20 @@ export interface Session {
   readonly record: (safe: Safe) => Promise<void>;
 }
 
-/**
- * `xids`: those received that no snapshot has seen yet; `loads`: how far each table is loaded. Durable when resolved: from here on every record of an older session is stale.
- */
+/** What goes on in the session, recorded with each acknowledgement. */
+export interface SessionState {
+  /** Received, and seen by no snapshot yet. */
+  readonly xids: () => SourceRecord['xids'];
+  readonly loads: (acknowledged: Lsn) => Loads;
+  readonly askedAgain: () => SourceRecord['askedAgain'];
+}
+
+/** Durable when resolved: from here on every record of an older session is stale. */
 export async function takeOver(
   { state, observed, decision }: Prepared,
   mapping: Mapping,
   control: ControlWriter,
-  xids: () => SourceRecord['xids'],
-  loads: (acknowledged: Lsn) => Loads,
+  current: SessionState,
 ): Promise<Session> {
   const recorded = state.source;
   const epoch = recorded?.epoch ?? nextGeneration(0, Date.now());
@@ -45,8 +50,9 @@ export async function takeOver(
       safe.lastCommit === null
         ? (recorded?.lastCommit ?? null)
         : { lsn: formatLsn(safe.lastCommit.commitLsn), xid: safe.lastCommit.xid },
-    loads: loads(safe.lsn),
-    xids: xids(),
+    loads: current.loads(safe.lsn),
+    askedAgain: current.askedAgain(),
+    xids: current.xids(),
     at: new Date().toISOString(),
   });
   const record = (safe: Safe) => control.write([{ kind: 'source', ...source(safe) }]);
