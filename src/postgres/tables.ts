@@ -102,9 +102,9 @@ async function readTables(
                            select jsonb_agg(jsonb_build_object('column', a.attname, 'bytes', coalesce(l.collname = 'C', false))
                                             order by part.place)
                              from unnest(i.indkey[0:i.indnkeyatts - 1], i.indcollation[0:i.indnkeyatts - 1])
-                                  with ordinality as part(attnum, collation, place)
+                                  with ordinality as part(attnum, sorted_by, place)
                              join pg_attribute a on a.attrelid = c.oid and a.attnum = part.attnum
-                             left join pg_collation l on l.oid = part.collation)), '[]')
+                             left join pg_collation l on l.oid = part.sorted_by)), '[]')
                     from pg_index i join pg_class x on x.oid = i.indexrelid join pg_am m on m.oid = x.relam
                    where i.indrelid = c.oid and i.indisvalid and m.amname = 'btree'
                      and i.indpred is null and i.indexprs is null),
