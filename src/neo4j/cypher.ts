@@ -38,10 +38,20 @@ export function labelsOf(names: readonly string[]): string {
   return names.map((name) => `:${quote(name)}`).join('');
 }
 
+/**
+ * What a row must find in the graph to be applied:
+ *   newer    nothing that is newer than its position (I7): the rule of the stream
+ *   unmoved  the very position that it names, which stays: the rule of a repair without the stream, which has no place
+ *            in the history of the source, so that whatever the stream brings later wins
+ */
+export type Rule = 'newer' | 'unmoved';
+
 /** The property map of a row: key, position, then its values from index `first`. */
-export function mapOf(keyProperty: string, names: readonly string[], first: number): string {
+export function mapOf(rule: Rule, keyProperty: string, names: readonly string[], first: number): string {
   const values = names.map((name, i) => `, ${quote(name)}: row[${i + first}]`);
-  return `{${quote(keyProperty)}: row[0], _position: row[1]${values.join('')}}`;
+  // '' is never written: it marks what a MERGE has made, and what is removed again if the row loses.
+  const position = rule === 'newer' ? 'row[1]' : `CASE WHEN row[1] <> '' THEN row[1] END`;
+  return `{${quote(keyProperty)}: row[0], _position: ${position}${values.join('')}}`;
 }
 
 /** FOREACH as Cypher's only conditional write. */
@@ -58,10 +68,26 @@ WITH f, f[$now.position] AS floor, f[$now.purgedThrough] AS purged`;
 
 export const STEADY = `f[$now.position] = floor AND f[$now.purgedThrough] = purged AS steady`;
 
+/** `t`, the tombstone of what is not there, or has no position. */
+export function tombstoneIf(condition: string): string {
+  return `OPTIONAL MATCH (t:_Tombstone {id: CASE WHEN ${condition} THEN $tombstones + toString(row[0]) END})`;
+}
+
+/** Where a key stands: what was deleted, at its tombstone. */
+const STANDING = `coalesce(t[$now.position], stored, '')`;
+
 /** Whether an upsert loses; `absent`: no row of the table is there now, so that a tombstone decides. */
-export function lostBy(absent: string): string {
+export function lostBy(rule: Rule, absent: string): string {
+  if (rule === 'unmoved') return `WHEN ${STANDING} <> row[1] THEN 'refused'`;
   return `WHEN coalesce(stored, '') > row[1] OR floor > row[1] OR coalesce(t[$now.position], '') > row[1] THEN 'refused'
     WHEN ${absent} AND t IS NULL AND purged >= row[1] THEN 'purged'`;
+}
+
+/** Goes on with the rows whose delete wins. */
+export function deleteWins(rule: Rule, carried: string): string {
+  if (rule === 'newer') return `WITH ${carried} WHERE coalesce(stored, '') <= row[1]`;
+  return `${tombstoneIf(`coalesce(stored, '') = ''`)}
+WITH ${carried} WHERE ${STANDING} = row[1]`;
 }
 
 /** Writes the tombstone of a delete, or raises it. Leaves `t`, locked. */
@@ -69,3 +95,11 @@ export const BURY = `MERGE (t:_Tombstone {id: $tombstones + toString(row[0])})
 REMOVE t._lock
 SET t.namespace = $namespace, t.table = $table, t.deletedAt = timestamp(),
     t.position = CASE WHEN coalesce(t[$now.position], '') > row[1] THEN t[$now.position] ELSE row[1] END`;
+
+/**
+ * After it: what has no place in the history of the source leaves no tombstone. One without a position would forbid
+ * nothing, but stand where a purged one is missed.
+ */
+export function unbury(rule: Rule): string {
+  return rule === 'newer' ? '' : when(`t[$now.position] = ''`, 'DELETE t');
+}

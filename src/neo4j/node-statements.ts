@@ -1,6 +1,20 @@
 /** Statements for the nodes of a table; see `cypher.ts` for how they lock, read and count. */
 import type { NodeTarget } from '../core/mapping.ts';
-import { BURY, PLANNED_ONCE, labelsOf, lostBy, mapOf, quote, STEADY, when, WITH_FLOOR } from './cypher.ts';
+import {
+  BURY,
+  deleteWins,
+  labelsOf,
+  lostBy,
+  mapOf,
+  PLANNED_ONCE,
+  quote,
+  type Rule,
+  STEADY,
+  tombstoneIf,
+  unbury,
+  when,
+  WITH_FLOOR,
+} from './cypher.ts';
 
 const FIRST_VALUE = 3;
 
@@ -10,9 +24,10 @@ const FIRST_VALUE = 3;
  *
  * A node that the row's MERGE made has the position '' until it is written or removed, which never commits.
  */
-export function upsertNodes(target: NodeTarget): string {
+export function upsertNodes(target: NodeTarget, rule: Rule): string {
   const { label, keyProperty, properties } = target;
   const map = mapOf(
+    rule,
     keyProperty,
     properties.map(({ name }) => name),
     FIRST_VALUE,
@@ -23,10 +38,10 @@ UNWIND $batch.rows AS row
 MERGE (n:${quote(label)} {${quote(keyProperty)}: row[0]}) ON CREATE SET n._position = ''
 REMOVE n._lock
 WITH f, floor, purged, row, n, n[$now._position] AS stored, n[$now.key] IS NULL AS vanished
-OPTIONAL MATCH (t:_Tombstone {id: CASE WHEN coalesce(stored, '') = '' THEN $tombstones + toString(row[0]) END})
+${tombstoneIf(`coalesce(stored, '') = ''`)}
 WITH f, floor, purged, row, n, t, stored, CASE
     WHEN vanished THEN 'vanished'
-    ${lostBy(`coalesce(stored, '') = ''`)}
+    ${lostBy(rule, `coalesce(stored, '') = ''`)}
     ELSE 'applied' END AS fate
 ${when(`fate = 'applied'`, `SET n = ${map}`, 'SET n:$(row[2])', 'DELETE t')}
 ${when(
@@ -43,18 +58,20 @@ RETURN applied, vanished, keys AS purged, ${STEADY}`;
 /**
  * Rows: key, position. Answers `applied` and `vanished`.
  *
- * A node that is not there is merged as well, since that locks its key; a node that still has relationships becomes a
- * stub.
+ * A node that is not there is merged as well, since that locks its key (not if it must be at a position: then it has
+ * moved); a node that still has relationships becomes a stub.
  */
-export function deleteNodes(target: NodeTarget): string {
+export function deleteNodes(target: NodeTarget, rule: Rule): string {
   const { label, keyProperty } = target;
   return `${PLANNED_ONCE}
 UNWIND $batch.rows AS row
-MERGE (n:${quote(label)} {${quote(keyProperty)}: row[0]})
+${rule === 'newer' ? 'MERGE' : 'MATCH'} (n:${quote(label)} {${quote(keyProperty)}: row[0]})
 REMOVE n._lock
-WITH row, n, n[$now.key] IS NULL AS vanished WHERE coalesce(n[$now._position], '') <= row[1]
+WITH row, n, n[$now._position] AS stored, n[$now.key] IS NULL AS vanished
+${deleteWins(rule, 'row, n, vanished')}
 ${BURY}
-WITH row[0] AS key, n, EXISTS { (n)--() } AS linked, vanished OR t[$now.id] IS NULL AS vanished
+WITH row[0] AS key, n, t, EXISTS { (n)--() } AS linked, vanished OR t[$now.id] IS NULL AS vanished
+${unbury(rule)}
 ${removeOrStub(target)}
 RETURN count(*) AS applied, count(CASE WHEN vanished THEN 1 END) AS vanished`;
 }

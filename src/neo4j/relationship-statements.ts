@@ -5,7 +5,20 @@
  * an exclusive lock on a key that it did not find. Hence the hint: any other plan would find as much, and lock nothing.
  */
 import type { EndMapping, RelationshipTarget, RelationshipVariant } from '../core/mapping.ts';
-import { BURY, PLANNED_ONCE, lostBy, mapOf, quote, STEADY, when, WITH_FLOOR } from './cypher.ts';
+import {
+  BURY,
+  deleteWins,
+  lostBy,
+  mapOf,
+  PLANNED_ONCE,
+  quote,
+  type Rule,
+  STEADY,
+  tombstoneIf,
+  unbury,
+  when,
+  WITH_FLOOR,
+} from './cypher.ts';
 
 const FIRST_VALUE = 4;
 
@@ -16,10 +29,15 @@ const FIRST_VALUE = 4;
  * Only the ends of what is created are merged, after it is known to win: sorted, so that batches lock them in one order.
  * An end that was deleted meanwhile is not found again: its relationship counts as vanished.
  */
-export function upsertRelationships(target: RelationshipTarget, variant: RelationshipVariant): string {
+export function upsertRelationships(
+  target: RelationshipTarget,
+  variant: RelationshipVariant,
+  rule: Rule,
+): string {
   const { from, to, keyProperty } = target;
   const type = quote(variant.type);
   const map = mapOf(
+    rule,
     keyProperty,
     variant.properties.map(({ name }) => name),
     FIRST_VALUE,
@@ -29,10 +47,10 @@ ${WITH_FLOOR}
 UNWIND $batch.rows AS row
 ${lockedByKey(target, variant.type)}
 WITH f, floor, purged, row, r, r[$now._position] AS stored, ${VANISHED} AS vanished, ${ENDS} AS ends
-OPTIONAL MATCH (t:_Tombstone {id: CASE WHEN stored IS NULL THEN $tombstones + toString(row[0]) END})
+${tombstoneIf('stored IS NULL')}
 WITH f, floor, purged, row, r, t, ends, CASE
     WHEN vanished THEN 'vanished'
-    ${lostBy('r IS NULL')}
+    ${lostBy(rule, 'r IS NULL')}
     WHEN r IS NULL THEN 'created'
     WHEN ends[0] = row[2] AND ends[1] = row[3] THEN 'updated'
     ELSE 'moved' END AS fate
@@ -54,13 +72,15 @@ RETURN updated + created AS applied, vanished + size(new) - created AS vanished,
 }
 
 /** Rows: key, position. Answers `applied`, `vanished`, and `left`: the ends of what was deleted. */
-export function deleteRelationships(target: RelationshipTarget, type: string): string {
+export function deleteRelationships(target: RelationshipTarget, type: string, rule: Rule): string {
   return `${PLANNED_ONCE}
 UNWIND $batch.rows AS row
 ${lockedByKey(target, type)}
-WITH row, r, ${VANISHED} AS vanished, ${ENDS} AS ends WHERE coalesce(r[$now._position], '') <= row[1]
+WITH row, r, r[$now._position] AS stored, ${VANISHED} AS vanished, ${ENDS} AS ends
+${deleteWins(rule, 'row, r, vanished, ends')}${rule === 'newer' ? '' : ' AND r IS NOT NULL'}
 ${BURY}
-WITH r, ends, vanished OR t[$now.id] IS NULL AS vanished
+WITH r, ends, t, vanished OR t[$now.id] IS NULL AS vanished
+${unbury(rule)}
 DELETE r
 RETURN count(*) AS applied, count(CASE WHEN vanished THEN 1 END) AS vanished, collect(ends) AS left`;
 }

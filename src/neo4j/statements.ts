@@ -1,6 +1,6 @@
 /** The statements of each table, built once, with the parameters that name the table's keys and bookkeeping. */
 import type { Mapping, NodeTarget, RelationshipTarget } from '../core/mapping.ts';
-import { NOW } from './cypher.ts';
+import { NOW, type Rule } from './cypher.ts';
 import { deleteNodes, sweepStubs, truncateNodes, upsertNodes } from './node-statements.ts';
 import {
   deleteRelationships,
@@ -47,7 +47,7 @@ export interface TableParameters {
   readonly now: typeof NOW & { readonly key: string; readonly fromKey: string; readonly toKey: string };
 }
 
-export function statementsOf(mapping: Mapping): ReadonlyMap<string, TableStatements> {
+export function statementsOf(mapping: Mapping, rule: Rule = 'newer'): ReadonlyMap<string, TableStatements> {
   const { namespace } = mapping.sink;
   return new Map(
     mapping.tables.map(({ table, target }): [string, TableStatements] => {
@@ -66,24 +66,30 @@ export function statementsOf(mapping: Mapping): ReadonlyMap<string, TableStateme
       };
       return [
         table,
-        target.kind === 'node' ? nodeTable(target, parameters) : relationshipTable(target, parameters),
+        target.kind === 'node'
+          ? nodeTable(target, parameters, rule)
+          : relationshipTable(target, parameters, rule),
       ];
     }),
   );
 }
 
-function nodeTable(target: NodeTarget, parameters: TableParameters): NodeTable {
+function nodeTable(target: NodeTarget, parameters: TableParameters, rule: Rule): NodeTable {
   return {
     kind: 'node',
     target,
     parameters,
-    upsert: upsertNodes(target),
-    remove: deleteNodes(target),
+    upsert: upsertNodes(target, rule),
+    remove: deleteNodes(target, rule),
     truncate: [{ first: truncateNodes(target, false), next: truncateNodes(target, true) }],
   };
 }
 
-function relationshipTable(target: RelationshipTarget, parameters: TableParameters): RelationshipTable {
+function relationshipTable(
+  target: RelationshipTarget,
+  parameters: TableParameters,
+  rule: Rule,
+): RelationshipTable {
   const variants = new Map([...target.type.byValue.values(), target.type.otherwise].map((v) => [v.type, v]));
   return {
     kind: 'relationship',
@@ -92,7 +98,10 @@ function relationshipTable(target: RelationshipTarget, parameters: TableParamete
     byType: new Map(
       [...variants].map(([type, variant]) => [
         type,
-        { upsert: upsertRelationships(target, variant), remove: deleteRelationships(target, type) },
+        {
+          upsert: upsertRelationships(target, variant, rule),
+          remove: deleteRelationships(target, type, rule),
+        },
       ]),
     ),
     truncate: [...variants.keys()].map((type) => ({

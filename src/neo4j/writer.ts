@@ -73,7 +73,8 @@ export function createWriter(
   };
 }
 
-async function mutate(
+/** In an open transaction, by the rule that the table's statements are built for. */
+export async function mutate(
   open: Transaction,
   table: TableStatements,
   mutations: readonly KeyedMutation[],

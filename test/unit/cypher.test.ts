@@ -31,7 +31,9 @@ describe('quote', () => {
 });
 
 describe('statements', () => {
-  const all = [...statementsOf(testMapping('unit').mapping).values()].flatMap((table) => [
+  const { mapping } = testMapping('unit');
+  const tables = [...statementsOf(mapping).values(), ...statementsOf(mapping, 'unmoved').values()];
+  const all = tables.flatMap((table) => [
     ...(table.kind === 'node'
       ? [table.upsert, table.remove]
       : [...table.byType.values()].flatMap((t) => [t.upsert, t.remove])),
@@ -39,7 +41,7 @@ describe('statements', () => {
   ]);
 
   it('lock before they compare, and read what they compare where it stands', () => {
-    expect(all.length).toBe(24);
+    expect(all.length).toBe(48);
     for (const statement of all) {
       const lock = statement.search(/REMOVE [nr]\._lock/);
       const compared = statement.lastIndexOf('[$now._position]');
