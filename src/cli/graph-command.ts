@@ -112,6 +112,11 @@ export function registerGraph(program: Command): void {
         .preset('1000')
         .argParser(positive),
     )
+    .option(
+      '--direct',
+      'without the stream: PostgreSQL and Neo4j alone, repairs are written to the graph',
+      false,
+    )
     .option('--resume', 'go on where a run with these options was ended', false)
     .action(async (options: SyncDataOptions) => {
       const { runSyncData } = await import('./sync-data.ts');

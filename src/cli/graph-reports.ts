@@ -57,20 +57,28 @@ export async function runStatus(json: boolean): Promise<void> {
   if (!status.healthy) process.exitCode = 1;
 }
 
-interface Servers {
+export interface Databases {
   readonly sql: ReturnType<typeof openDatabase>;
-  readonly client: KafkaClient;
   readonly graph: ReturnType<typeof connectNeo4j>;
 }
 
-export async function withServers<T>(
-  { databaseUrl, kafka, neo4j, log }: GraphContext,
-  use: (servers: Servers) => Promise<T>,
+export interface Servers extends Databases {
+  readonly client: KafkaClient;
+}
+
+export function withServers<T>(context: GraphContext, use: (servers: Servers) => Promise<T>): Promise<T> {
+  const client = createKafka(context.kafka, context.log);
+  return withDatabases(context, (databases) => use({ ...databases, client }));
+}
+
+export async function withDatabases<T>(
+  { databaseUrl, neo4j, log }: GraphContext,
+  use: (databases: Databases) => Promise<T>,
 ): Promise<T> {
   const sql = openDatabase(databaseUrl);
   const graph = connectNeo4j(neo4j, log);
   try {
-    return await use({ sql, graph, client: createKafka(kafka, log) });
+    return await use({ sql, graph });
   } finally {
     await graph.close();
     await sql.close();

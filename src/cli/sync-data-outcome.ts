@@ -7,7 +7,11 @@ const DRIFT_FOUND = 3;
 
 export function conclude(
   { counts, left, wholeGraph }: Outcome,
-  { dryRun, failOnDrift }: { readonly dryRun: boolean; readonly failOnDrift: boolean },
+  {
+    dryRun,
+    failOnDrift,
+    direct,
+  }: { readonly dryRun: boolean; readonly failOnDrift: boolean; readonly direct: boolean },
 ): void {
   const { missing, not_deleted, outdated, strange, different } = counts;
   const tables = [...(wholeGraph?.found.tables.values() ?? [])];
@@ -19,8 +23,8 @@ export function conclude(
     process.stderr.write(
       `${unnamed} nodes or relationships of the mapping have a key that no row can have; nothing but a hand in the graph removes them.\n`,
     );
-  sayLeft(left, 'entities');
-  if (wholeGraph !== null) sayLeft(wholeGraph.left, 'other keys');
+  sayLeft(left, 'entities', direct);
+  if (wholeGraph !== null) sayLeft(wholeGraph.left, 'other keys', direct);
 
   const drift =
     missing +
@@ -42,10 +46,10 @@ function sayUnconfirmed(count: number, what: string, where: string): void {
   );
 }
 
-function sayLeft({ count, some }: Left, what: string): void {
+function sayLeft({ count, some }: Left, what: string, direct: boolean): void {
   if (count === 0) return;
   const named = `${some.join(', ')}${count > some.length ? ', …' : ''}`;
   process.stderr.write(
-    `${count} ${what} still differ (${named}); their requests are durable and will be served. Run it again later.\n`,
+    `${count} ${what} still differ (${named})${direct ? '.' : '; their requests are durable and will be served.'} Run it again later.\n`,
   );
 }

@@ -7,20 +7,18 @@ import { graphEntities } from '../neo4j/entities.ts';
 import { reportFile } from '../ops/report-file.ts';
 import { spoolFile } from '../ops/spool-file.ts';
 import { type Emit, reconcile } from '../pipelines/reconcile/reconcile.ts';
-import { type Throttle, throttle } from '../pipelines/reconcile/throttle.ts';
 import { entityContents } from '../pipelines/reconcile/deep.ts';
 import { requireSameSource } from '../pipelines/same-source.ts';
-import { lagMs, requireLoaded, waitForGraph, type WaitSources } from '../pipelines/wait.ts';
 import { sourceEntities } from '../postgres/entities.ts';
 import { lockRun } from '../postgres/run-lock.ts';
 import { inspectSource } from '../postgres/source.ts';
 import { estimateRows } from '../postgres/tables.ts';
-import type { Log } from '../runtime/log.ts';
 import { typesOf } from './entity-types.ts';
 import { enabledGraphContext, type GraphContext } from './graph-context.ts';
-import { SERVERS, waitSources, withServers } from './graph-reports.ts';
+import { SERVERS, withDatabases } from './graph-reports.ts';
 import { scanProgress } from './scan-progress.ts';
 import { conclude } from './sync-data-outcome.ts';
+import { besideStream, withoutStream } from './sync-data-ways.ts';
 
 export interface SyncDataOptions {
   readonly checkResultsFile: string;
@@ -38,8 +36,10 @@ export interface SyncDataOptions {
   readonly resume: boolean;
   /** Milliseconds of lag. */
   readonly throttle?: number;
+  readonly direct: boolean;
 }
 
+const DATABASES = ['DATABASE_URL', 'NEO4J_URI'] as const;
 const INTERRUPTED = 130;
 const TERMINATED = 143;
 
@@ -52,11 +52,13 @@ export async function runSyncData(options: SyncDataOptions): Promise<void> {
       'USAGE',
       '--whole-graph compares everything: leave --entity-types and --changed-after out.',
     );
+  if (options.direct && options.throttle !== undefined)
+    throw new AppError('USAGE', '--throttle looks at the lag of the stream, which --direct is without.');
   const changedAfterMs =
     options.changedAfter === undefined ? null : instantOf(options.changedAfter, options.timezone);
   const file = await reportFile(options.checkResultsFile);
   const spool = await spoolFile(options.checkResultsFile, options.resume);
-  const context = enabledGraphContext('sync-data', SERVERS);
+  const context = enabledGraphContext('sync-data', options.direct ? DATABASES : SERVERS);
   const { mapping, log, databaseUrl } = context;
   const entities = entityTable(mapping);
   const filter: EntityFilter = {
@@ -72,25 +74,26 @@ export async function runSyncData(options: SyncDataOptions): Promise<void> {
   const stop = stopSignal();
   const lock = await lockRun(databaseUrl, 'graph sync-data', mapping.source.slot);
   try {
-    const outcome = await withServers(context, async (servers) => {
-      const { sql, graph } = servers;
+    const outcome = await withDatabases(context, async (databases) => {
+      const { sql, graph } = databases;
       const source = sourceEntities(sql, entities, filter);
       const nodes = graphEntities(graph, entities, filter);
-      const waiting = waitSources(servers, context);
-      await requireLoaded(waiting);
       const database = await inspectSource(sql);
       await requireSameSource(graph, mapping, database, { claim: false });
-      const caughtUp = async (timeoutMs: number) => {
-        await waitForGraph(waiting, timeoutMs, stop.signal);
-      };
-      const maxWaitMs = options.maxWait * 1000;
       const runId = randomUUID();
-      const { batchSize, deep, printDiffs } = options;
+      const begin = options.direct ? withoutStream : besideStream;
+      const way = await begin(databases, context, {
+        runId,
+        maxWaitMs: options.maxWait * 1000,
+        throttleMs: options.throttle ?? null,
+        repairs: !options.dryRun,
+        signal: stop.signal,
+      });
+      const { batchSize, deep, printDiffs, direct } = options;
       const contents =
         deep || printDiffs
           ? { contents: entityContents(sql, graph, entities, { deep, diffs: printDiffs }) }
           : {};
-      const throttle = throttled(options.throttle, waiting, log);
       const progress = scanProgress(process.stderr, await estimateRows(sql, [entities.mapping]));
       try {
         return await reconcile(
@@ -100,10 +103,8 @@ export async function runSyncData(options: SyncDataOptions): Promise<void> {
               graph: nodes,
               filtered: filter.types !== null || filter.changedAfterMicros !== null,
               batchSize,
-              caughtUp,
-              maxWaitMs,
               onProgress: progress.at,
-              throttle,
+              ...way.confirmation,
               ...contents,
             },
             repair: {
@@ -113,11 +114,10 @@ export async function runSyncData(options: SyncDataOptions): Promise<void> {
               graph,
               source,
               nodes,
-              caughtUp,
-              maxWaitMs,
-              runId,
+              ...way.repair,
               ...contents,
             },
+            requireStill: way.requireStill,
             wholeGraph: options.wholeGraph
               ? {
                   mapping,
@@ -125,11 +125,9 @@ export async function runSyncData(options: SyncDataOptions): Promise<void> {
                   sql,
                   graph,
                   snapshot: source.snapshot,
-                  caughtUp,
-                  maxWaitMs,
                   run: runId,
                   batchSize,
-                  throttle,
+                  ...way.confirmation,
                 }
               : null,
             openSpool: async () => {
@@ -138,6 +136,7 @@ export async function runSyncData(options: SyncDataOptions): Promise<void> {
                 ...decisive(context, entities, filter, systemIdentifier),
                 deep,
                 printDiffs,
+                direct,
               });
             },
             countUnnamed: nodes.countUnnamed,
@@ -164,20 +163,6 @@ export async function runSyncData(options: SyncDataOptions): Promise<void> {
     stop.end();
     await lock.release();
   }
-}
-
-function throttled(limitMs: number | undefined, waiting: WaitSources, log: Log): Throttle | null {
-  if (limitMs === undefined) return null;
-  return throttle({
-    limitMs,
-    lagMs: async () => lagMs(await waiting.topicEnds(), await waiting.progress(), Date.now()),
-    onPause: (lag) => {
-      log.info({ lagMs: lag, limitMs }, 'the scan pauses: replication lags');
-    },
-    onResume: (pausedMs) => {
-      log.info({ pausedMs }, 'the scan goes on');
-    },
-  });
 }
 
 /** What decides the findings of a check: those of another are none to go on from. */

@@ -165,6 +165,7 @@ export const CATALOGUE = {
     remedy: 'Look at the report: is this the right database? Then raise --max-repairs.',
   },
 
+  STREAM_RUNNING: { disposition: 'fatal', remedy: 'Leave --direct out.' },
   LOADING: {
     disposition: 'fatal',
     remedy: 'Wait until the initial load is done; eiq-platform graph status shows how far it is.',

@@ -63,6 +63,7 @@ function sides(count: number, drifts: (n: number) => boolean, batchSize = 1000) 
     batchSize,
     caughtUp: () => Promise.resolve(),
     maxWaitMs: 10_000,
+    readTwice: false,
     onProgress: () => undefined,
     throttle: null,
   };

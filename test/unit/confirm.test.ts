@@ -12,6 +12,8 @@ interface Round {
   readonly before: Side | null;
   readonly after?: Side | null;
   readonly graph: Side | null;
+  /** The graph as it was first read, if it is read twice. */
+  readonly earlier?: Side | null;
   /** The oldest running transaction at the end of the round; 100 is the first that began after it. */
   readonly xmin?: number;
   readonly xmax?: number;
@@ -24,9 +26,11 @@ interface Round {
 function played(
   rounds: readonly Round[],
   maxWaitMs = 10_000,
+  readTwice = false,
 ): { confirmed: () => Promise<object>; asked: () => number } {
   let round = 0;
   let reads = 0;
+  let looks = 0;
   const now = (): Round => rounds[Math.min(round, rounds.length - 1)] ?? { before: null, graph: null };
   const stamp = ([micros, version, title]: Side) => ({
     id: 'x',
@@ -37,6 +41,7 @@ function played(
   });
   const confirming: Confirming = {
     maxWaitMs,
+    readTwice,
     caughtUp: () =>
       now().late === true ? Promise.reject(new AppError('TIMED_OUT', 'late')) : Promise.resolve(),
     snapshot: () => {
@@ -56,7 +61,8 @@ function played(
     },
     graph: {
       byIds() {
-        const node = now().graph;
+        const { graph, earlier = graph } = now();
+        const node = readTwice && looks++ % 2 === 0 ? earlier : graph;
         return Promise.resolve(node === null ? [] : [stamp(node)]);
       },
     },
@@ -185,6 +191,49 @@ describe('a candidate is', () => {
     ],
   ])('%s', async (_, rounds, expected) => {
     expect(await played(rounds).confirmed()).toEqual({ ...nothing, ...expected });
+  });
+
+  it.each<[string, readonly Round[], object]>([
+    [
+      'outdated if nothing moves',
+      [{ before: [2, 'a'], earlier: [1, 'p'], graph: [1, 'p'] }],
+      { drift: new Map([['x', 'outdated']]) },
+    ],
+    [
+      'looked at again if its node has got another timestamp',
+      [
+        { before: [3, 'a'], earlier: [1, 'p'], graph: [2, 'p'] },
+        { before: [3, 'a'], graph: [3, 'p'] },
+      ],
+      { ok: 1 },
+    ],
+    [
+      'looked at again if its node has got other content',
+      [
+        { before: [3, 'a', 'now'], earlier: [3, 'p', 'then'], graph: [3, 'p', 'between'] },
+        { before: [3, 'a', 'now'], graph: [3, 'p', 'now'] },
+      ],
+      { ok: 1 },
+    ],
+    [
+      'looked at again if its node has moved on',
+      [
+        { before: [3, 'a'], earlier: [1, 'p'], graph: [1, 'q'] },
+        { before: [3, 'a'], graph: [3, 'q'] },
+      ],
+      { ok: 1 },
+    ],
+    [
+      'looked at again if its node came or went',
+      [
+        { before: [3, 'a'], earlier: [3, 'p'], graph: null },
+        { before: [3, 'a'], earlier: null, graph: [2, 'q'] },
+        { before: [3, 'a'], graph: [3, 'q'] },
+      ],
+      { ok: 1 },
+    ],
+  ])('%s, where the graph is read twice', async (_, rounds, expected) => {
+    expect(await played(rounds, 10_000, true).confirmed()).toEqual({ ...nothing, ...expected });
   });
 
   it('ok at the end if its row changes all the time and its node follows', async () => {

@@ -67,6 +67,7 @@ function sides(): CheckOptions {
     batchSize: 100,
     caughtUp: () => Promise.resolve(),
     maxWaitMs: 10_000,
+    readTwice: false,
     onProgress: () => undefined,
     throttle: null,
   };

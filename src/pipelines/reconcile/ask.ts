@@ -1,5 +1,6 @@
 /**
- * How a repair speaks (I1, I2): it asks the stream for rows by their keys, and looks until the graph has the answer.
+ * How a repair speaks (I1, I2): it asks the stream for rows by their keys, and looks until the graph has the answer. (One
+ * without the stream writes instead: direct.ts.)
  *
  * A request that the publisher could not serve yet comes again behind our marker: a repair is complete only when the
  * graph, read again, equals PostgreSQL. Requests are durable: what is left may still be mended after that.
@@ -14,9 +15,11 @@ import { emitMessage } from '../../postgres/messages.ts';
 import { type Comparing, type Confirming, type Positioned, reached, type Versioned } from './confirm.ts';
 import { pairsOf } from './scan.ts';
 
-export interface Asking extends Omit<Confirming, 'snapshot'> {
-  readonly sql: Sql;
-  readonly runId: string;
+/** Gets a table's rows right in the graph, by their keys; keys without a row go. */
+export type Mend = (table: TableMapping, keys: readonly KeyParts[], signal: AbortSignal) => Promise<void>;
+
+export interface Asking extends Pick<Confirming, 'caughtUp' | 'maxWaitMs'> {
+  readonly mend: Mend;
 }
 
 /** Those that still differ after a repair. */
@@ -36,14 +39,12 @@ export function leaving({ count, some }: Left, more: readonly string[]): Left {
   return { count: count + more.length, some: [...some, ...more.slice(0, NAMED)].slice(0, NAMED) };
 }
 
-export async function ask(
-  table: TableMapping,
-  keys: readonly KeyParts[],
-  { sql, runId }: Asking,
-  signal: AbortSignal,
-): Promise<void> {
-  for (const request of keyRequests(table, keys, { runId, reason: 'sync-data' }))
-    await emitMessage(sql, REPUBLISH_PREFIX, JSON.stringify(request), signal);
+/** Durable when resolved, not yet answered. */
+export function byRequest(sql: Sql, runId: string): Mend {
+  return async (table, keys, signal) => {
+    for (const request of keyRequests(table, keys, { runId, reason: 'sync-data' }))
+      await emitMessage(sql, REPUBLISH_PREFIX, JSON.stringify(request), signal);
+  };
 }
 
 export async function stillDiffering<S extends Versioned, G extends Positioned>(

@@ -84,10 +84,10 @@ export async function check(options: CheckOptions, spool: Spool, signal: AbortSi
 
 async function confirmedLine(
   ids: readonly string[],
-  { contents, source, graph, caughtUp, maxWaitMs }: CheckOptions,
+  { contents, source, graph, caughtUp, maxWaitMs, readTwice }: CheckOptions,
   signal: AbortSignal,
 ): Promise<SpoolLine> {
-  const confirming = { snapshot: source.snapshot, caughtUp, maxWaitMs };
+  const confirming = { snapshot: source.snapshot, caughtUp, maxWaitMs, readTwice };
   if (contents === undefined) {
     const comparing = { source, graph, verdict: verdictOf };
     return lineOf(ids, await confirm(ids, comparing, confirming, signal));

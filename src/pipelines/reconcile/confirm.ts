@@ -10,6 +10,7 @@
  * being replicated, so it is ok; any other is unconfirmed.
  */
 import { setTimeout as delay } from 'node:timers/promises';
+import { isDeepStrictEqual } from 'node:util';
 import type { Drift, Verdict } from '../../core/drift.ts';
 import { isAppError } from '../../core/errors.ts';
 import type { Seen, SourceEntities } from '../../postgres/entities.ts';
@@ -40,6 +41,8 @@ export interface Confirming {
   /** Resolves once the graph has everything that was committed before the call; rejects with TIMED_OUT. */
   readonly caughtUp: (timeoutMs: number) => Promise<void>;
   readonly maxWaitMs: number;
+  /** Without the stream nothing says what the graph has yet to get: it counts only if it is read the same twice. */
+  readonly readTwice: boolean;
 }
 
 export interface Confirmed<S, G> {
@@ -62,7 +65,7 @@ export async function confirm<S extends Versioned, G extends Positioned>(
   confirming: Confirming,
   signal: AbortSignal,
 ): Promise<Confirmed<S, G>> {
-  const { snapshot, maxWaitMs } = confirming;
+  const { snapshot, maxWaitMs, readTwice } = confirming;
   const deadline = performance.now() + maxWaitMs;
   const drift: Confirmed<S, G>['drift'][number][] = [];
   const firstPositions = new Map<string, string>();
@@ -74,6 +77,7 @@ export async function confirm<S extends Versioned, G extends Positioned>(
 
   while (open.length > 0) {
     const before = await source.byIds(open, signal);
+    const earlier = readTwice ? new Map((await graph.byIds(open)).map((of) => [of.id, of])) : null;
     const inTime = await reached(confirming, deadline);
     const there = await graph.byIds(open);
     const seen = await snapshot(signal);
@@ -83,7 +87,8 @@ export async function confirm<S extends Versioned, G extends Positioned>(
       notePosition(pair.id, pair.graph);
       const verdict = verdictOn(pair.source, pair.graph);
       const now = after.get(pair.id) ?? null;
-      const steady = inTime && now?.version === pair.source?.version;
+      const unmoved = earlier === null || isDeepStrictEqual(earlier.get(pair.id) ?? null, pair.graph);
+      const steady = inTime && unmoved && now?.version === pair.source?.version;
       // Equal to either reading: what differs from the other is a change on its way.
       if (verdict === 'ok' || verdictOn(now, pair.graph) === 'ok') ok++;
       else if (!steady || (mayBeAhead(verdict, seen) && seen.xmin < sinceWhen(pair, seen)))

@@ -1,10 +1,10 @@
 /**
  * `graph sync-data`: proof and repair.
  *
- *   check (scan ─▶ confirm, other tables too if asked for) ─▶ report ─▶ repair, by asking the stream ─▶ look again
+ *   check (scan ─▶ confirm, other tables too if asked for) ─▶ report ─▶ repair, by asking the stream or without it ─▶ look again
  *
  * Guarantee: what is reported is drift and not a change on its way; a repair never undoes newer data, since it goes the
- * way of every change. On failure before the report there is none; after it, the report stays, and requests already
+ * way of every change, or is written only where nothing has moved. On failure before the report there is none; after it, the report stays, and requests already
  * made are durable and will be served. The spool goes when all of that is done, so that whatever ended early can go on.
  */
 import { AppError } from '../../core/errors.ts';
@@ -29,6 +29,8 @@ export interface ReconcileOptions {
   readonly repair: RepairContext;
   /** null: only the entities. */
   readonly wholeGraph: WholeGraphOptions | null;
+  /** Throws if what was found may not be what is there any more; the stream's waits find that out by themselves. */
+  readonly requireStill: (() => Promise<void>) | null;
   readonly openSpool: () => Promise<Spool>;
   /** Nodes that no page has and no repair can name. */
   readonly countUnnamed: () => Promise<number>;
@@ -72,6 +74,7 @@ async function checkAndRepair(
   emit('sync_data_commons', 'Starting data check');
   const { counts } = await check(options.check, spool, signal);
   const found = await comparedWhole(options, spool, signal);
+  await options.requireStill?.();
   const { deep = false, diffs = false } = options.check.contents ?? {};
   const report = reportOf(counts, spool.lines, { deep, diffs, wholeGraph: found });
   const { n_missing, n_not_deleted, n_ok, n_outdated, n_strange } = report;

@@ -7,7 +7,7 @@ import { graphKey } from '../../core/keys.ts';
 import type { TableMapping } from '../../core/mapping.ts';
 import type { WholeGraph } from '../../core/whole-graph.ts';
 import { idleStubs } from '../../neo4j/contents.ts';
-import { ask, type Asking, AT_ONCE, type Left, leaving, NOTHING_LEFT, stillDiffering } from './ask.ts';
+import { type Asking, AT_ONCE, type Left, leaving, NOTHING_LEFT, stillDiffering } from './ask.ts';
 import type { Comparing, Positioned, Versioned } from './confirm.ts';
 import { keyOf, tableContents, type WholeGraphSources } from './whole-graph.ts';
 
@@ -20,13 +20,13 @@ export async function repairWholeGraph(
 ): Promise<Left> {
   let left = NOTHING_LEFT;
 
-  async function mend<S extends Versioned, G extends Positioned>(
+  async function mendAll<S extends Versioned, G extends Positioned>(
     table: TableMapping,
     keys: AsyncIterable<readonly string[]>,
     comparing: Comparing<S, G>,
   ): Promise<void> {
     for await (const batch of batchesOf(keys, AT_ONCE)) {
-      await ask(table, batch, asking, signal);
+      await asking.mend(table, batch, signal);
       const ids = batch.map((key) => JSON.stringify(key));
       const differ = await stillDiffering(ids, comparing, asking, signal);
       left = leaving(
@@ -40,7 +40,7 @@ export async function repairWholeGraph(
     const { target } = table;
     if (target.kind !== 'node') continue;
     const stubs = idleStubs(graph, target);
-    await mend(table, found.idle(table.table), {
+    await mendAll(table, found.idle(table.table), {
       verdict: (_, stub) => (stub === null ? null : 'not_deleted'),
       source: { byIds: () => Promise.resolve([]) },
       graph: {
@@ -54,7 +54,7 @@ export async function repairWholeGraph(
   }
   for (const table of tables) {
     const keys = found.keys(table.table, ['missing', 'not_deleted', 'different']);
-    await mend(table, keys, tableContents(sql, graph, table));
+    await mendAll(table, keys, tableContents(sql, graph, table));
   }
   return left;
 }

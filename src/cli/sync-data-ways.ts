@@ -1,0 +1,106 @@
+/** The two ways of sync-data to know that a difference is one, and to mend it: beside the stream, or without it. */
+import { createKafka } from '../kafka/client.ts';
+import { createDirectWriter } from '../neo4j/direct-writer.ts';
+import { readProgress } from '../neo4j/progress.ts';
+import { ensureSchema } from '../neo4j/schema.ts';
+import type { CheckOptions } from '../pipelines/reconcile/check.ts';
+import { directly } from '../pipelines/reconcile/direct.ts';
+import { byRequest } from '../pipelines/reconcile/ask.ts';
+import type { ReconcileOptions } from '../pipelines/reconcile/reconcile.ts';
+import type { RepairContext } from '../pipelines/reconcile/repair.ts';
+import { stillness } from '../pipelines/reconcile/stillness.ts';
+import { type Throttle, throttle } from '../pipelines/reconcile/throttle.ts';
+import { lagMs, requireLoaded, waitForGraph, type WaitSources } from '../pipelines/wait.ts';
+import { createRowReader } from '../postgres/rows.ts';
+import { inspectSlot } from '../postgres/slot.ts';
+import type { Log } from '../runtime/log.ts';
+import type { GraphContext } from './graph-context.ts';
+import { type Databases, waitSources } from './graph-reports.ts';
+
+export interface Way {
+  readonly confirmation: Pick<CheckOptions, 'caughtUp' | 'maxWaitMs' | 'readTwice' | 'throttle'>;
+  readonly repair: Pick<RepairContext, 'caughtUp' | 'maxWaitMs' | 'mend'>;
+  readonly requireStill: ReconcileOptions['requireStill'];
+}
+
+export interface WayOptions {
+  readonly runId: string;
+  readonly maxWaitMs: number;
+  readonly throttleMs: number | null;
+  readonly repairs: boolean;
+  readonly signal: AbortSignal;
+}
+
+type BeginWay = (databases: Databases, context: GraphContext, options: WayOptions) => Promise<Way>;
+
+export const besideStream: BeginWay = async (
+  databases,
+  context,
+  { runId, maxWaitMs, throttleMs, signal },
+) => {
+  const client = createKafka(context.kafka, context.log);
+  const waiting = waitSources({ ...databases, client }, context);
+  await requireLoaded(waiting);
+  const caughtUp = async (timeoutMs: number) => {
+    await waitForGraph(waiting, timeoutMs, signal);
+  };
+  return {
+    confirmation: {
+      caughtUp,
+      maxWaitMs,
+      readTwice: false,
+      throttle: throttleMs === null ? null : throttled(throttleMs, waiting, context.log),
+    },
+    repair: { caughtUp, maxWaitMs, mend: byRequest(databases.sql, runId) },
+    requireStill: null,
+  };
+};
+
+export const withoutStream: BeginWay = async (
+  { sql, graph },
+  { mapping, log },
+  { runId, maxWaitMs, repairs, signal },
+) => {
+  const still = await stillness(() => readProgress(graph, mapping));
+  const slot = repairs ? await inspectSlot(sql, mapping.source.slot, signal) : null;
+  if (repairs && slot === null)
+    process.stderr.write(
+      `There is no replication slot ${mapping.source.slot}: the graph is repaired, nothing is asked of the stream.\n`,
+    );
+  const write = directly({
+    rows: createRowReader(sql),
+    writer: createDirectWriter(graph, mapping),
+    requireStill: still.require,
+    ask: slot === null ? null : byRequest(sql, runId),
+    onRefused({ table }, error) {
+      log.error({ table, error }, 'a row cannot be written to the graph');
+    },
+  });
+  let schema: Promise<void> | null = null;
+  return {
+    confirmation: { caughtUp: () => still.watch(signal), maxWaitMs, readTwice: true, throttle: null },
+    repair: {
+      // What is written is there: one look is enough.
+      caughtUp: still.require,
+      maxWaitMs: 0,
+      async mend(table, keys, stop) {
+        await (schema ??= ensureSchema(graph, mapping, stop));
+        await write(table, keys, stop);
+      },
+    },
+    requireStill: still.require,
+  };
+};
+
+function throttled(limitMs: number, waiting: WaitSources, log: Log): Throttle {
+  return throttle({
+    limitMs,
+    lagMs: async () => lagMs(await waiting.topicEnds(), await waiting.progress(), Date.now()),
+    onPause: (lag) => {
+      log.info({ lagMs: lag, limitMs }, 'the scan pauses: replication lags');
+    },
+    onResume: (pausedMs) => {
+      log.info({ pausedMs }, 'the scan goes on');
+    },
+  });
+}
