@@ -313,21 +313,34 @@ describe('a graph that was never replicated', () => {
   });
   afterAll(() => platform.dispose());
 
-  it('gets all entities, with their relations and links', async () => {
-    const { code, stderr, report } = await syncData(platform, []);
-    expect(code, stderr).toBe(0);
-    expect(stderr).toBe(
-      `There is no replication slot ${platform.name}: the graph is repaired, nothing is asked of the stream.\n`,
+  it('gets all entities, with their relations and links; a row that it cannot take is told of', async () => {
+    const { sql, name } = platform;
+    // More than an index of Neo4j takes.
+    await sql.query(
+      `insert into entity_extract (entity_id, extract_id, link_type, created_at, last_updated_at)
+       values ($1, 0, repeat('x', 40000), now(), now())`,
+      [idOf(5)],
     );
+    const { code, stderr, report } = await syncData(platform, []);
+    await sql.query('delete from entity_extract where length(link_type) > 100');
+    expect(code, stderr).toBe(0);
+    const said = stderr.trim().split('\n');
+    expect(said).toHaveLength(2);
+    expect(said[0]).toBe(
+      `There is no replication slot ${name}: the graph is repaired, nothing is asked of the stream.`,
+    );
+    expect(JSON.parse(said[1] ?? '')).toMatchObject({
+      table: 'public.entity_extract',
+      error: { code: 'NEO4J_REJECTED' },
+      msg: 'a row cannot be written to the graph',
+    });
     expect(report).toMatchObject({ n_missing: ENTITIES, n_ok: 0 });
     const [source, graph] = await hashes(platform);
     const known = ({ lines }: typeof source) => lines.filter((line) => !line.startsWith('["extract"'));
     expect(graph.problems).toEqual([]);
     expect(known(graph)).toEqual(known(source));
     expect(known(graph)).toHaveLength(3 * ENTITIES);
-    expect(
-      await platform.cypher('MATCH (p:_Progress {namespace: $name}) RETURN p', { name: platform.name }),
-    ).toEqual([]);
+    expect(await platform.cypher('MATCH (p:_Progress {namespace: $name}) RETURN p', { name })).toEqual([]);
   });
 
   it('is one whose first start is still to come', async () => {
