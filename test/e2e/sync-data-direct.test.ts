@@ -343,6 +343,29 @@ describe('a graph that was never replicated', () => {
     expect(await platform.cypher('MATCH (p:_Progress {namespace: $name}) RETURN p', { name })).toEqual([]);
   });
 
+  it('gets everything else with --whole-graph', async () => {
+    const { cypher, names } = platform;
+    await cypher(`MATCH (n:${names.labels.entity} {id: $id})-[r]->() SET r.last_updated_at = 0`, {
+      id: idOf(6),
+    });
+    await cypher(`MATCH (n:${names.labels.entity} {id: $id}) SET n.title = 'edited'`, { id: idOf(7) });
+    await cypher(`CREATE (:${names.labels.extract}:Stub {id: 99})`);
+    const { code, stderr, report } = await syncData(platform, ['--whole-graph', '--deep']);
+    expect(code, stderr).toBe(0);
+    expect(report).toMatchObject({
+      entity_ids_different: [idOf(7)],
+      n_ok: ENTITIES,
+      whole_graph: {
+        'public.extract': { n_missing: 4 },
+        'public.relation': { n_missing: 0, n_outdated: 1 },
+        'public.entity_extract': { n_missing: 0, n_outdated: 1 },
+        stubs: { n_idle_stubs: 1 },
+      },
+    });
+    expect(compareHashes(...(await hashes(platform)))).toEqual([]);
+    expect(await cypher(`MATCH (n:${names.labels.extract}:Stub) RETURN n`)).toEqual([]);
+  });
+
   it('is one whose first start is still to come', async () => {
     await platform.start(['replicate']).logged(/streaming/);
     await platform.expectEqual();
