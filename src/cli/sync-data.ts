@@ -43,6 +43,12 @@ const DATABASES = ['DATABASE_URL', 'NEO4J_URI'] as const;
 const INTERRUPTED = 130;
 const TERMINATED = 143;
 
+/** What follows an event. */
+const PHASES = [
+  ['Starting', 'checking'],
+  ['Deleting', 'repairing'],
+] as const;
+
 /** Everything that can be wrong with the options is found before anything is read. */
 export async function runSyncData(options: SyncDataOptions): Promise<void> {
   if (options.failOnDrift && !options.dryRun)
@@ -76,6 +82,8 @@ export async function runSyncData(options: SyncDataOptions): Promise<void> {
   try {
     const outcome = await withDatabases(context, async (databases) => {
       const { sql, graph } = databases;
+      // What Neo4j is asked may take long: it is not waited for.
+      stop.signal.addEventListener('abort', () => void graph.close().catch(() => undefined));
       const source = sourceEntities(sql, entities, filter);
       const nodes = graphEntities(graph, entities, filter);
       const database = await inspectSource(sql);
@@ -147,7 +155,10 @@ export async function runSyncData(options: SyncDataOptions): Promise<void> {
             maxRepairs: options.maxRepairs,
             resultsFile: options.checkResultsFile,
             writeReport: (report) => file.write(report),
-            emit,
+            emit(logger, event, fields) {
+              emit(logger, event, fields);
+              progress.phase(PHASES.find(([of]) => event.startsWith(of))?.[1] ?? 'reporting');
+            },
           },
           stop.signal,
         );

@@ -57,12 +57,15 @@ export async function stillDiffering<S extends Versioned, G extends Positioned>(
   let open = ids;
   for (;;) {
     const before = await source.byIds(open, signal);
-    if (!(await reached(asking, deadline))) return open;
+    const inTime = await reached(asking, deadline);
     const pairs = pairsOf(open, before, await graph.byIds(open));
+    // As in `confirm`: what equals either reading differs from the other by a change on its way.
+    const after = new Map((await source.byIds(open, signal)).map((row) => [row.id, row]));
+    const differs = (row: S | null, found: G | null) => !['ok', null].includes(verdict(row, found));
     open = pairs
-      .filter((pair) => !['ok', null].includes(verdict(pair.source, pair.graph)))
+      .filter((pair) => differs(pair.source, pair.graph) && differs(after.get(pair.id) ?? null, pair.graph))
       .map(({ id }) => id);
-    if (open.length === 0 || performance.now() > deadline) return open;
+    if (open.length === 0 || !inTime || performance.now() > deadline) return open;
     await delay(LOOK_AGAIN_MS, undefined, { signal });
   }
 }
