@@ -6,6 +6,7 @@ import { ensureSchema } from '../neo4j/schema.ts';
 import type { CheckOptions } from '../pipelines/reconcile/check.ts';
 import { directly } from '../pipelines/reconcile/direct.ts';
 import { byRequest } from '../pipelines/reconcile/ask.ts';
+import { reached } from '../pipelines/reconcile/confirm.ts';
 import type { ReconcileOptions } from '../pipelines/reconcile/reconcile.ts';
 import type { RepairContext } from '../pipelines/reconcile/repair.ts';
 import { stillness } from '../pipelines/reconcile/stillness.ts';
@@ -44,6 +45,9 @@ export const besideStream: BeginWay = async (
   const caughtUp = async (timeoutMs: number) => {
     await waitForGraph(waiting, timeoutMs, signal);
   };
+  const pace = async () => {
+    await reached({ caughtUp }, performance.now() + maxWaitMs);
+  };
   return {
     confirmation: {
       caughtUp,
@@ -51,7 +55,7 @@ export const besideStream: BeginWay = async (
       readTwice: false,
       throttle: throttleMs === null ? null : throttled(throttleMs, waiting, context.log),
     },
-    repair: { caughtUp, maxWaitMs, mend: byRequest(databases.sql, runId) },
+    repair: { caughtUp, maxWaitMs, mend: byRequest(databases.sql, runId, pace) },
     requireStill: null,
   };
 };
@@ -71,7 +75,7 @@ export const withoutStream: BeginWay = async (
     rows: createRowReader(sql),
     writer: createDirectWriter(graph, mapping),
     requireStill: still.require,
-    ask: slot === null ? null : byRequest(sql, runId),
+    ask: slot === null ? null : byRequest(sql, runId, null),
     onRefused({ table }, error) {
       log.error({ table, error }, 'a row cannot be written to the graph');
     },

@@ -32,6 +32,7 @@ export interface Left {
 export const NOTHING_LEFT: Left = { count: 0, some: [] };
 /** Of what is asked for at once. */
 export const AT_ONCE = 1000;
+const UNPACED = 4;
 const NAMED = 10;
 const LOOK_AGAIN_MS = 100;
 
@@ -39,11 +40,20 @@ export function leaving({ count, some }: Left, more: readonly string[]): Left {
   return { count: count + more.length, some: [...some, ...more.slice(0, NAMED)].slice(0, NAMED) };
 }
 
-/** Durable when resolved, not yet answered. */
-export function byRequest(sql: Sql, runId: string): Mend {
+export function both(one: Left, other: Left): Left {
+  return { count: one.count + other.count, some: [...one.some, ...other.some].slice(0, NAMED) };
+}
+
+/**
+ * Durable when resolved, not yet answered. `pace` lets the stream catch up between a few requests, so that changes do
+ * not wait behind those of an entity that everything is related to.
+ */
+export function byRequest(sql: Sql, runId: string, pace: (() => Promise<void>) | null): Mend {
   return async (table, keys, signal) => {
-    for (const request of keyRequests(table, keys, { runId, reason: 'sync-data' }))
+    for (const [i, request] of keyRequests(table, keys, { runId, reason: 'sync-data' }).entries()) {
+      if (i > 0 && i % UNPACED === 0) await pace?.();
       await emitMessage(sql, REPUBLISH_PREFIX, JSON.stringify(request), signal);
+    }
   };
 }
 

@@ -11,7 +11,7 @@ import { AppError } from '../../core/errors.ts';
 import { type CheckReport, formatTook, reportOf } from '../../core/check-report.ts';
 import type { Counts } from '../../core/check-spool.ts';
 import { driftIn, type WholeGraph, wholeGraphOf } from '../../core/whole-graph.ts';
-import { type Left, NOTHING_LEFT } from './ask.ts';
+import { both, type Left, NOTHING_LEFT } from './ask.ts';
 import { check, type CheckOptions, type Spool } from './check.ts';
 import { repair, type RepairContext } from './repair.ts';
 import { repairWholeGraph } from './repair-whole-graph.ts';
@@ -99,15 +99,15 @@ async function checkAndRepair(
     );
   const startedAt = performance.now();
   emit('sync_data_in_neo4j', `Deleting ${deletions.count} entities that should not be in Neo4J`);
-  const ids = inTurn(deletions.items(), toReindex.items(), different.items());
-  const left = await repair(ids, options.repair, signal);
+  const undeleted = await repair(deletions.items(), options.repair, signal);
+  const unmended = await repair(inTurn(toReindex.items(), different.items()), options.repair, signal);
   const wholeLeft =
     found === null || options.wholeGraph === null
       ? NOTHING_LEFT
       : await repairWholeGraph(found, options.wholeGraph, options.repair, signal);
   const took = formatTook((performance.now() - startedAt) / 60_000);
-  emit('sync_data_in_neo4j', 'sync-data.done', { took, total: reindexed });
-  return outcome(left, wholeLeft);
+  emit('sync_data_in_neo4j', 'sync-data.done', { took, total: reindexed - unmended.count });
+  return outcome(both(undeleted, unmended), wholeLeft);
 }
 
 async function comparedWhole(
