@@ -42,6 +42,8 @@ export interface SyncDataOptions {
 const DATABASES = ['DATABASE_URL', 'NEO4J_URI'] as const;
 const INTERRUPTED = 130;
 const TERMINATED = 143;
+/** For what was begun to end, after a signal. */
+const GRACE_MS = 5000;
 
 /** What follows an event. */
 const PHASES = [
@@ -82,8 +84,6 @@ export async function runSyncData(options: SyncDataOptions): Promise<void> {
   try {
     const outcome = await withDatabases(context, async (databases) => {
       const { sql, graph } = databases;
-      // What Neo4j is asked may take long: it is not waited for.
-      stop.signal.addEventListener('abort', () => void graph.close().catch(() => undefined));
       const source = sourceEntities(sql, entities, filter);
       const nodes = graphEntities(graph, entities, filter);
       const database = await inspectSource(sql);
@@ -210,9 +210,11 @@ function exitCodeOf(signal: unknown): number {
 function stopSignal(): { readonly signal: AbortSignal; readonly end: () => void } {
   const controller = new AbortController();
   const stop = (name: NodeJS.Signals) => {
-    // Again: whoever asks does not want to wait for anything.
-    if (controller.signal.aborted) process.exit(exitCodeOf(name));
+    const leave = () => process.exit(exitCodeOf(name));
+    // Again: whoever asks does not want to wait for anything. What a server was asked may take long.
+    if (controller.signal.aborted) leave();
     controller.abort(name);
+    setTimeout(leave, GRACE_MS).unref();
   };
   process.on('SIGTERM', stop).on('SIGINT', stop);
   return {

@@ -42,6 +42,8 @@ export interface IdleStubs {
 interface Pattern {
   readonly match: string;
   readonly where: string;
+  /** What has the index of the key. */
+  readonly name: string;
 }
 
 export function graphContents(graph: Graph, { target }: TableMapping): GraphContents {
@@ -52,7 +54,7 @@ export function graphContents(graph: Graph, { target }: TableMapping): GraphCont
       : relationshipTypes(target).map((type) => relationshipsByKey(target, type));
   const patterns =
     target.kind === 'node'
-      ? [{ match: `(x:${quote(target.label)})`, where: 'NOT x:Stub' }]
+      ? [{ match: `(x:${quote(target.label)})`, where: 'NOT x:Stub', name: target.label }]
       : relationshipPatterns(target);
 
   return {
@@ -65,7 +67,7 @@ export function graphContents(graph: Graph, { target }: TableMapping): GraphCont
       }));
     },
     async *keyPages(limit) {
-      for (const pattern of patterns) yield* pagesOf(graph, pattern, key, limit);
+      for (const pattern of patterns) yield* pagesOf(graph, pattern, target.keyProperty, limit);
     },
     async countUnkeyed() {
       const counts = await Promise.all(
@@ -84,10 +86,10 @@ export function graphContents(graph: Graph, { target }: TableMapping): GraphCont
 }
 
 export function idleStubs(graph: Graph, { label, keyProperty }: NodeTarget): IdleStubs {
-  const key = `x.${quote(keyProperty)}`;
   const idle = 'x:Stub AND NOT EXISTS { (x)--() }';
   return {
-    keyPages: (limit) => pagesOf(graph, { match: `(x:${quote(label)})`, where: idle }, key, limit),
+    keyPages: (limit) =>
+      pagesOf(graph, { match: `(x:${quote(label)})`, where: idle, name: label }, keyProperty, limit),
     async among(keys) {
       const rows = await graph.run(
         `UNWIND $keys AS key MATCH (x:${quote(label)} {${quote(keyProperty)}: key}) WHERE ${idle} RETURN DISTINCT key`,
@@ -123,10 +125,12 @@ function contentIn(row: GraphRow): Content {
 /** A key that stands under several types is found under the first. */
 function relationshipPatterns(target: RelationshipTarget): Pattern[] {
   const key = quote(target.keyProperty);
-  const types = relationshipTypes(target).map(quote);
-  return types.map((type, i) => {
-    const earlier = types.slice(0, i).map((other) => `NOT EXISTS { ()-[:${other} {${key}: x.${key}}]->() }`);
-    return { match: `()-[x:${type}]->()`, where: ['true', ...earlier].join(' AND ') };
+  const types = relationshipTypes(target);
+  return types.map((name, i) => {
+    const earlier = types
+      .slice(0, i)
+      .map((other) => `NOT EXISTS { ()-[:${quote(other)} {${key}: x.${key}}]->() }`);
+    return { match: `()-[x:${quote(name)}]->()`, where: ['true', ...earlier].join(' AND '), name };
   });
 }
 
@@ -138,16 +142,18 @@ const SPACES = [
 
 async function* pagesOf(
   graph: Graph,
-  { match, where }: Pattern,
-  key: string,
+  { match, where, name }: Pattern,
+  keyProperty: string,
   limit: number,
 ): AsyncGenerator<readonly GraphKey[]> {
+  const key = `x.${quote(keyProperty)}`;
   for (const { kind, lowest } of SPACES) {
     let after: GraphKey | null = null;
     for (;;) {
-      // Few may fit, of very many that are looked at.
+      // The index has text in the order of its bytes, a sort that of UTF-16. Few may fit, of very many that are looked at.
       const [row]: readonly GraphRow[] = await graph.run(
-        `MATCH ${match} WHERE ${key} ${after === null ? '>=' : '>'} $after AND ${key} IS :: ${kind} NOT NULL AND ${where}
+        `MATCH ${match} USING INDEX x:${quote(name)}(${quote(keyProperty)})
+         WHERE ${key} ${after === null ? '>=' : '>'} $after AND ${key} IS :: ${kind} NOT NULL AND ${where}
          WITH ${key} AS key ORDER BY key LIMIT $limit RETURN collect(key) AS keys`,
         { after: after ?? lowest, limit: BigInt(limit) },
         { timeoutMs: Infinity },

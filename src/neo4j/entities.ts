@@ -27,7 +27,11 @@ export function graphEntities(graph: Graph, table: EntityTable, filter: EntityFi
     ...(changedAfterMicros === null ? [] : [`AND ${updatedAt} > $changedAfterMicros`]),
     ...(types === null ? [] : [`AND n.${quote(table.type.property)} IN $types`]),
   ].join(' ');
-  const page = (after: string) => `MATCH (n:${label}) WHERE ${id} ${after} AND NOT n:Stub ${limits}
+  // The index has text in the order of its bytes; a sort would have UTF-16's, and so would the comparison.
+  const page = (
+    after: string,
+  ) => `MATCH (n:${label}) USING INDEX n:${label}(${quote(table.target.keyProperty)})
+    WHERE ${id} ${after} AND NOT n:Stub ${limits}
     WITH n ORDER BY ${id} LIMIT $limit
     RETURN collect(${id}) AS ids, collect([${updatedAt}]) AS stamps`;
   const [first, following] = [page(`>= ''`), page('> $after')];
