@@ -152,7 +152,7 @@ async function* pagesOf(
     for (;;) {
       // The index has text in the order of its bytes, a sort that of UTF-16. Few may fit, of very many that are looked at.
       const [row]: readonly GraphRow[] = await graph.run(
-        `MATCH ${match} USING INDEX x:${quote(name)}(${quote(keyProperty)})
+        `MATCH ${match} USING INDEX SEEK x:${quote(name)}(${quote(keyProperty)})
          WHERE ${key} ${after === null ? '>=' : '>'} $after AND ${key} IS :: ${kind} NOT NULL AND ${where}
          WITH ${key} AS key ORDER BY key LIMIT $limit RETURN collect(key) AS keys`,
         { after: after ?? lowest, limit: BigInt(limit) },

@@ -30,7 +30,7 @@ export function graphEntities(graph: Graph, table: EntityTable, filter: EntityFi
   // The index has text in the order of its bytes; a sort would have UTF-16's, and so would the comparison.
   const page = (
     after: string,
-  ) => `MATCH (n:${label}) USING INDEX n:${label}(${quote(table.target.keyProperty)})
+  ) => `MATCH (n:${label}) USING INDEX SEEK n:${label}(${quote(table.target.keyProperty)})
     WHERE ${id} ${after} AND NOT n:Stub ${limits}
     WITH n ORDER BY ${id} LIMIT $limit
     RETURN collect(${id}) AS ids, collect([${updatedAt}]) AS stamps`;
