@@ -1,9 +1,10 @@
 /** `graph backfill`: which rows are asked for again, from the options to a line per table on stdout. */
 import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
-import { entityTable } from '../core/entity-table.ts';
+import { entityTable, updatedAtColumn } from '../core/entity-table.ts';
 import { AppError } from '../core/errors.ts';
 import { instantOf } from '../core/instants.ts';
+import { textsIn } from '../core/keys.ts';
 import { type Mapping, tableByName, type TableMapping } from '../core/mapping.ts';
 import { backfill, type Wanted } from '../pipelines/backfill.ts';
 import { waitForAnswers } from '../pipelines/wait.ts';
@@ -99,15 +100,12 @@ function tableOf(name: string, mapping: Mapping): TableMapping {
   throw new AppError('USAGE', `--table ${name}: not mapped; the tables are ${known}.`);
 }
 
-/** The column that becomes the timestamp `last_updated_at`. */
 function updatedColumn({ table, target }: TableMapping): string {
-  const properties = target.kind === 'node' ? target.properties : target.type.otherwise.properties;
-  const found = properties.find(
-    ({ name, from }) => name === 'last_updated_at' && from[0]?.as === 'timestamp',
+  const column = updatedAtColumn(
+    target.kind === 'node' ? target.properties : target.type.otherwise.properties,
   );
-  if (found?.from[0] === undefined)
-    throw new AppError('USAGE', `--changed-after: ${table} has no last_updated_at; name a --table that has.`);
-  return found.from[0].column;
+  if (column !== null) return column;
+  throw new AppError('USAGE', `--changed-after: ${table} has no last_updated_at; name a --table that has.`);
 }
 
 /** One id a line; of a composite key the JSON array of its parts. */
@@ -124,20 +122,11 @@ function idsOf(path: string, { table, key }: TableMapping): (readonly string[])[
   const lines = text.split(/\r?\n/).filter((line) => line.trim() !== '');
   if (lines.length === 0) throw new AppError('USAGE', `--ids-file ${path}: it is empty.`);
   return lines.map((line, i) => {
-    const parts = key.length === 1 ? [line.trim()] : partsOf(line);
+    const parts = key.length === 1 ? [line.trim()] : textsIn(line);
     if (parts?.length === key.length) return parts;
     throw new AppError(
       'USAGE',
       `--ids-file ${path}: line ${i + 1} is no key of ${table}, which has ${key.length} parts.`,
     );
   });
-}
-
-function partsOf(line: string): string[] | null {
-  try {
-    const parts: unknown = JSON.parse(line);
-    return Array.isArray(parts) ? parts.map(String) : null;
-  } catch {
-    return null;
-  }
 }

@@ -1,8 +1,7 @@
 /** `graph wait` and `graph status`: questions that are answered on stdout and by the exit code. */
-import { isAppError } from '../core/errors.ts';
 import type { PartitionRange } from '../kafka/offsets.ts';
 import { createKafka, type KafkaClient } from '../kafka/client.ts';
-import { readControl, type SourceRecord } from '../kafka/control.ts';
+import { readControlIfAny, type SourceRecord } from '../kafka/control.ts';
 import { readDeadLetters } from '../kafka/dead-letters.ts';
 import { endOffsets, withAdmin } from '../kafka/topics.ts';
 import { connectNeo4j } from '../neo4j/client.ts';
@@ -101,13 +100,8 @@ async function recordedSource(
   client: KafkaClient,
   { controlTopic }: GraphContext['mapping'],
 ): Promise<SourceRecord | null> {
-  const signal = AbortSignal.timeout(CONTROL_TIMEOUT_MS);
-  try {
-    return (await readControl(client, controlTopic, signal)).source;
-  } catch (error) {
-    if (isAppError(error, 'KAFKA_TOPIC')) return null;
-    throw error;
-  }
+  const state = await readControlIfAny(client, controlTopic, AbortSignal.timeout(CONTROL_TIMEOUT_MS));
+  return state?.source ?? null;
 }
 
 async function topicEnds(client: KafkaClient, { mapping }: GraphContext): Promise<PartitionRange[]> {

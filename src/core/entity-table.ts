@@ -1,7 +1,7 @@
 /** The mapped table that sync-data compares: the nodes that have a type and a `last_updated_at`. */
 import { AppError } from './errors.ts';
 import type { KeyKind } from './mapping-schema.ts';
-import type { Mapping, NodeTarget, TableMapping } from './mapping.ts';
+import type { Mapping, NodeTarget, PropertyMapping, TableMapping } from './mapping.ts';
 
 export interface EntityTable {
   readonly mapping: TableMapping;
@@ -23,6 +23,12 @@ export interface EntityFilter {
 
 const UPDATED_AT = 'last_updated_at';
 
+/** The column that becomes the timestamp `last_updated_at`; null: none does. */
+export function updatedAtColumn(properties: readonly PropertyMapping[]): string | null {
+  const found = properties.find(({ name, from }) => name === UPDATED_AT && from[0]?.as === 'timestamp');
+  return found?.from[0]?.column ?? null;
+}
+
 /** Throws CONFIG_INVALID if there is none, or more than one. */
 export function entityTable({ tables }: Mapping): EntityTable {
   const found = tables.flatMap((mapping): EntityTable[] => {
@@ -34,11 +40,8 @@ export function entityTable({ tables }: Mapping): EntityTable {
     const type = target.properties.find(
       ({ from }) => from[0]?.column === column && from[0].path.length === 0,
     );
-    const updatedAt = target.properties.find(
-      ({ name, from }) => name === UPDATED_AT && from[0]?.as === 'timestamp',
-    );
-    const updatedColumn = updatedAt?.from[0]?.column;
-    if (type === undefined || updatedColumn === undefined) return [];
+    const updatedColumn = updatedAtColumn(target.properties);
+    if (type === undefined || updatedColumn === null) return [];
     return [
       {
         mapping,

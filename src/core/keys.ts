@@ -69,7 +69,8 @@ export function partsOf(key: readonly KeyColumn[], stored: unknown): KeyParts | 
   return parts?.length === key.length && graphKey(key, parts) === stored ? parts : null;
 }
 
-function textsIn(json: unknown): string[] | null {
+/** Of a composite key as JSON; null: it is none. */
+export function textsIn(json: unknown): string[] | null {
   try {
     const parts: unknown = typeof json === 'string' ? JSON.parse(json) : null;
     return Array.isArray(parts) ? parts.map(String) : null;

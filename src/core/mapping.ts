@@ -117,6 +117,7 @@ export function compileMapping(files: ConnectorFiles): {
     compileTable(file, content, source.topicPrefix, nodeKeys, problems),
   );
 
+  const types = tables.map(({ target }) => (target.kind === 'relationship' ? relationshipTypes(target) : []));
   const known = new Set(tables.map((t) => t.table));
   const listed = new Set(wanted);
   for (const [i, table] of wanted.entries()) {
@@ -151,13 +152,13 @@ export function compileMapping(files: ConnectorFiles): {
       'two tables share one topic: set "topic" in one of them',
       problems,
     );
-    for (const type of typesWritten(content)) {
-      const other = files.tables.findIndex((f) => typesWritten(f.content).includes(type));
-      if (other !== -1 && other < i)
+    for (const type of types[i] ?? []) {
+      const other = types.findIndex((written) => written.includes(type));
+      if (other < i)
         problems.push({
-          file: files.tables[i]?.file ?? '',
+          file,
           path: 'relationship',
-          message: `${files.tables[other]?.content.table ?? ''} writes relationships of type ${type} as well: give one of them another type`,
+          message: `${tables[other]?.table ?? ''} writes relationships of type ${type} as well: give one of them another type`,
         });
     }
     if (content.node) {
@@ -304,12 +305,6 @@ function compileTable(
       properties,
     },
   };
-}
-
-function typesWritten({ relationship }: TableFile): readonly string[] {
-  const type = relationship?.type;
-  if (type === undefined) return [];
-  return typeof type === 'string' ? [type] : [...new Set(Object.values(type.values)), type.otherwise.type];
 }
 
 /** Illegal characters become `_`. */

@@ -51,6 +51,11 @@ export function recordBytes({ key, value }: Pick<DataRecord, 'key' | 'value'>): 
   return Buffer.byteLength(value) + Buffer.byteLength(key);
 }
 
+/** Most records are told by their length: a UTF-16 unit has at most three bytes. */
+function fits(record: DataRecord, mostBytes: number): boolean {
+  return (record.value.length + record.key.length) * 3 <= mostBytes || recordBytes(record) <= mostBytes;
+}
+
 interface Table {
   readonly mapping: TableMapping;
   readonly rows: RowEncoder;
@@ -116,7 +121,7 @@ export function recordEncoder(mapping: Mapping, origin: Origin): RecordEncoder {
     if (oldKey !== key) return [deleted(oldKey), created('c', key, null, rows.row(after))];
     const now = rows.row(after);
     const whole = created('u', key, change.relation.replicaIdentity === 'f' ? rows.row(before) : null, now);
-    return [recordBytes(whole) <= mostBytes ? whole : created('u', key, null, now)];
+    return [fits(whole, mostBytes) ? whole : created('u', key, null, now)];
   }
 
   return {

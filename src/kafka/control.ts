@@ -9,7 +9,7 @@
  * On failure: as the publisher's; a record of a known kind that cannot be understood is fatal, never skipped.
  */
 import { z } from 'zod';
-import { AppError } from '../core/errors.ts';
+import { AppError, isAppError } from '../core/errors.ts';
 import type { TableLoad } from '../core/loads.ts';
 import type { Log } from '../runtime/log.ts';
 import type { KafkaClient } from './client.ts';
@@ -105,6 +105,20 @@ export async function readControl(
 ): Promise<ControlState> {
   const latest = await readLatest(kafka, topic, signal);
   return controlState([...latest.values()].map((value) => value.toString()));
+}
+
+/** As `readControl`; null: there is no control topic, so no publisher has ever started. */
+export async function readControlIfAny(
+  kafka: KafkaClient,
+  topic: string,
+  signal: AbortSignal,
+): Promise<ControlState | null> {
+  try {
+    return await readControl(kafka, topic, signal);
+  } catch (error) {
+    if (isAppError(error, 'KAFKA_TOPIC')) return null;
+    throw error;
+  }
 }
 
 /** `values`: the last one of each key. */

@@ -12,11 +12,11 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { KeyParts } from '../core/keys.ts';
 import type { Lsn } from '../core/lsn.ts';
 import type { TableMapping } from '../core/mapping.ts';
-import { REPUBLISH_PREFIX, type RepublishRequest } from '../core/messages.ts';
+import type { RepublishRequest } from '../core/messages.ts';
 import { keyRequests, rangeRequest, ROWS_PER_REQUEST } from '../core/republish.ts';
 import type { Sql } from '../postgres/client.ts';
 import { filteredKeys, keyPage, type RowFilter } from '../postgres/key-pages.ts';
-import { emitMessage } from '../postgres/messages.ts';
+import { requestRepublish } from '../postgres/messages.ts';
 import { inspectSlot } from '../postgres/slot.ts';
 
 /** What is asked for of one table. */
@@ -49,7 +49,7 @@ export async function backfill(
     asked.set(table, 0);
     for await (const { request, rows } of requestsOf(one, sql, runId, signal)) {
       while (ahead.length >= MOST_AHEAD) await served();
-      ahead.push(await emitMessage(sql, REPUBLISH_PREFIX, JSON.stringify(request), signal));
+      ahead.push(await requestRepublish(sql, request, signal));
       const total = (asked.get(table) ?? 0) + rows;
       asked.set(table, total);
       onProgress(table, total);

@@ -6,12 +6,13 @@
  * Guarantee: a letter is settled only after the record that answers it is in the graph; one whose record fails again
  * is replaced by its new letter, which stays open. On failure: requests already made are served, their letters stay open.
  */
+import type { KeyParts } from '../core/keys.ts';
 import type { Mapping } from '../core/mapping.ts';
-import { REPUBLISH_PREFIX } from '../core/messages.ts';
+import { keyRequests } from '../core/republish.ts';
 import type { OpenLetter } from '../kafka/dead-letters.ts';
 import type { Sql } from '../postgres/client.ts';
-import { emitMessage } from '../postgres/messages.ts';
-import { requestsFor } from './project/requests.ts';
+import { requestRepublish } from '../postgres/messages.ts';
+import { keyParts } from './project/requests.ts';
 
 export interface RedriveOptions {
   readonly mapping: Mapping;
@@ -36,15 +37,16 @@ export async function redrive(options: RedriveOptions, signal: AbortSignal): Pro
   const { mapping, sql, letters, runId } = options;
   const asked: OpenLetter[] = [];
   for (const table of mapping.tables) {
-    const named = letters.filter(({ topic, key }) => topic === table.topic && key !== null).filter(hasRow);
-    const records = named.map(({ key }) => ({ key: Buffer.from(key ?? '') }));
-    for (const request of requestsFor(table, records, runId, 'redrive'))
-      await emitMessage(sql, REPUBLISH_PREFIX, JSON.stringify(request), signal);
-    asked.push(...named);
-
-    function hasRow({ key }: OpenLetter): boolean {
-      return requestsFor(table, [{ key: Buffer.from(key ?? '') }], runId, '').length > 0;
+    const keys: KeyParts[] = [];
+    for (const letter of letters) {
+      if (letter.topic !== table.topic || letter.key === null) continue;
+      const parts = keyParts(table, Buffer.from(letter.key));
+      if (parts === null) continue;
+      keys.push(parts);
+      asked.push(letter);
     }
+    for (const request of keyRequests(table, keys, { runId, reason: 'redrive' }))
+      await requestRepublish(sql, request, signal);
   }
   if (asked.length > 0) await options.caughtUp();
   const open = new Set((await options.openLetters()).map(({ id }) => id));

@@ -8,7 +8,7 @@
  * is never confirmed.
  */
 import { setTimeout as delay } from 'node:timers/promises';
-import { AppError, isAppError } from '../core/errors.ts';
+import { AppError } from '../core/errors.ts';
 import { describeLoad, unloaded } from '../core/loads.ts';
 import { formatLsn, type Lsn, parseLsn } from '../core/lsn.ts';
 import type { Mapping } from '../core/mapping.ts';
@@ -29,38 +29,32 @@ export interface WaitSources {
   readonly progress: () => Promise<readonly PartitionProgress[]>;
 }
 
-const LOADS_POLL_MS = 500;
 const FIRST_POLL_MS = 10;
 const LAST_POLL_MS = 250;
 
+type LoadSources = Pick<WaitSources, 'mapping' | 'recorded'>;
+
 /** Throws LOADING, with how far it is, while rows that are older than the slot may still be missing in the graph. */
-export async function requireLoaded({
-  mapping,
-  recorded,
-}: Pick<WaitSources, 'mapping' | 'recorded'>): Promise<void> {
-  const loads = (await recorded())?.loads ?? null;
-  const pending = loads === null ? [] : unloaded(loads, mapping.tables);
-  if (loads === null || pending.length === 0) return;
-  const tables = pending.map((table) => describeLoad(table, loads[table]));
-  throw new AppError('LOADING', `The graph is still loading: ${tables.join(', ')}.`);
+export async function requireLoaded(sources: LoadSources): Promise<void> {
+  const unfinished = await stillLoading(sources);
+  if (unfinished !== null) throw unfinished;
 }
 
 /** Waits for the initial load. Throws LOADING with how far it is when time is up. */
 export async function waitUntilLoaded(
-  sources: Pick<WaitSources, 'mapping' | 'recorded'>,
+  sources: LoadSources,
   timeoutMs: number,
   signal: AbortSignal,
 ): Promise<void> {
-  const deadline = performance.now() + timeoutMs;
-  for (;;) {
-    try {
-      await requireLoaded(sources);
-      return;
-    } catch (error) {
-      if (!isAppError(error, 'LOADING') || performance.now() + LOADS_POLL_MS > deadline) throw error;
-      await delay(LOADS_POLL_MS, undefined, { signal });
-    }
-  }
+  await until(performance.now() + timeoutMs, signal, () => stillLoading(sources));
+}
+
+async function stillLoading({ mapping, recorded }: LoadSources): Promise<AppError | null> {
+  const loads = (await recorded())?.loads ?? null;
+  const pending = loads === null ? [] : unloaded(loads, mapping.tables);
+  if (loads === null || pending.length === 0) return null;
+  const tables = pending.map((table) => describeLoad(table, loads[table]));
+  return new AppError('LOADING', `The graph is still loading: ${tables.join(', ')}.`);
 }
 
 /**

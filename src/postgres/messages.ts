@@ -1,5 +1,6 @@
 /** Logical messages (I2): how we speak into the stream, in order with the changes and as durable as they are. */
 import { type Lsn, parseLsn } from '../core/lsn.ts';
+import { REPUBLISH_PREFIX, type RepublishRequest } from '../core/messages.ts';
 import type { Sql } from './client.ts';
 
 /**
@@ -20,4 +21,9 @@ export async function emitMessage(
     signal,
   );
   return parseLsn(rows[0]?.lsn ?? '');
+}
+
+/** Asks the publisher for rows (I2). As `emitMessage`. */
+export function requestRepublish(sql: Sql, request: RepublishRequest, signal?: AbortSignal): Promise<Lsn> {
+  return emitMessage(sql, REPUBLISH_PREFIX, JSON.stringify(request), signal);
 }

@@ -11,12 +11,10 @@
  */
 import { randomUUID } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
-import { isAppError } from '../../core/errors.ts';
 import type { Mapping, TableMapping } from '../../core/mapping.ts';
-import { REPUBLISH_PREFIX } from '../../core/messages.ts';
 import type { ReaderState } from '../../core/partition-reader.ts';
 import { createKafka, type KafkaClient, type KafkaOptions } from '../../kafka/client.ts';
-import { type ControlState, readControl } from '../../kafka/control.ts';
+import { type ControlState, readControlIfAny } from '../../kafka/control.ts';
 import { createDeadLetters } from '../../kafka/dead-letters.ts';
 import { subscribe } from '../../kafka/subscriber.ts';
 import { connectNeo4j, type Graph, type Neo4jOptions } from '../../neo4j/client.ts';
@@ -26,7 +24,7 @@ import { ensureProgress, takeOver } from '../../neo4j/progress.ts';
 import { ensureSchema } from '../../neo4j/schema.ts';
 import { createWriter } from '../../neo4j/writer.ts';
 import { type Database, openDatabase } from '../../postgres/client.ts';
-import { emitMessage } from '../../postgres/messages.ts';
+import { requestRepublish } from '../../postgres/messages.ts';
 import type { Log } from '../../runtime/log.ts';
 import { keepRunning } from '../../runtime/retry.ts';
 import type { Service } from '../../runtime/service.ts';
@@ -112,7 +110,7 @@ async function session(context: Context, signal: AbortSignal): Promise<void> {
       },
       async requestRepublish(records, reason) {
         for (const request of requestsFor(table, records, runId, reason)) {
-          await emitMessage(sql, REPUBLISH_PREFIX, JSON.stringify(request), signal);
+          await requestRepublish(sql, request, signal);
         }
       },
       warnUnlisted(column, count) {
@@ -172,26 +170,12 @@ async function madeByPublisher(
   signal: AbortSignal,
 ): Promise<Pick<ControlState, 'topics' | 'source'>> {
   for (let attempt = 1; ; attempt++) {
-    const state = await controlState(client, mapping, signal);
+    const state = await readControlIfAny(client, mapping.controlTopic, signal);
     const names = mapping.tables.map(({ topic }) => topic);
     const topics = new Map([...(state?.topics ?? [])].filter(([topic]) => names.includes(topic)));
     if (state !== null && topics.size === names.length) return { topics, source: state.source };
     const missing = names.filter((topic) => !topics.has(topic));
     if (attempt === 1) log.info({ topics: missing }, 'waiting for the publisher to make the topics');
     await delay(TOPICS_POLL_MS, undefined, { signal });
-  }
-}
-
-/** Null: there is no control topic yet. */
-async function controlState(
-  client: KafkaClient,
-  mapping: Mapping,
-  signal: AbortSignal,
-): Promise<ControlState | null> {
-  try {
-    return await readControl(client, mapping.controlTopic, signal);
-  } catch (error) {
-    if (isAppError(error, 'KAFKA_TOPIC')) return null;
-    throw error;
   }
 }

@@ -20,7 +20,7 @@ export function requestsFor(
 }
 
 /** The key's values as text, in the mapping's order; null if the record's key is not that of a row. */
-function keyParts(table: TableMapping, key: Uint8Array): string[] | null {
+export function keyParts(table: TableMapping, key: Uint8Array): string[] | null {
   let row: unknown;
   try {
     row = JSON.parse(Buffer.from(key).toString('utf8'));

@@ -93,10 +93,11 @@ async function session(context: Context, signal: AbortSignal): Promise<void> {
     const prepared = await prepare(context, control, signal);
     const confirmed = prepared.observed.slot?.confirmedFlush ?? LSN_ZERO;
     await requireAsynchronous(sql, stream, confirmed, log, signal);
-    const visibility = await createVisibility(withDeadline(sql, stream.walSenderTimeoutMs), prepared, signal);
+    const prompt = withDeadline(sql, stream.walSenderTimeoutMs);
+    const visibility = await createVisibility(prompt, prepared, signal);
     const loader = createLoader({
       mapping,
-      sql: withDeadline(sql, stream.walSenderTimeoutMs),
+      sql: prompt,
       recorded: prepared.loads,
       skip: !context.initialLoad,
       log,
@@ -108,7 +109,7 @@ async function session(context: Context, signal: AbortSignal): Promise<void> {
       askedAgain: () => asked.again,
     });
     log.info({ epoch: taken.epoch, session: taken.session, slot: mapping.source.slot }, 'streaming');
-    await publish(context, stream, taken, { visibility, loader, asked }, prepared.observed.database);
+    await publish(context, stream, taken, { prompt, visibility, loader, asked }, prepared.observed.database);
   } finally {
     await stream?.close();
     await control.close();
@@ -116,16 +117,17 @@ async function session(context: Context, signal: AbortSignal): Promise<void> {
 }
 
 interface Running {
+  readonly prompt: Sql;
   readonly visibility: Visibility;
   readonly loader: Loader;
   readonly asked: { again: string | null };
 }
 
 async function publish(
-  { mapping, sql, reader, client, log }: Context,
+  { mapping, reader, client, log }: Context,
   stream: ReplicationStream,
   taken: Session,
-  { visibility, loader, asked }: Running,
+  { prompt, visibility, loader, asked }: Running,
   database: string,
 ): Promise<void> {
   const { epoch, session } = taken;
@@ -133,7 +135,6 @@ async function publish(
   const topics = [...mapping.tables.map((table) => table.topic), mapping.deadLetterTopic];
   const publisher = await createPublisher(client, { topics, maxRecordBytes: maxMessageBytes }, log);
   const mapped = new Map(mapping.tables.map((table) => [table.table, table]));
-  const prompt = withDeadline(sql, stream.walSenderTimeoutMs);
   const shown = new Map<number, Relation>();
   const encoder = recordEncoder(mapping, { name: topicPrefix, database, epoch, session });
   const republisher = createRepublisher({

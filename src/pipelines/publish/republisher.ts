@@ -23,7 +23,7 @@ import {
   ROWS_PER_REQUEST,
 } from '../../core/republish.ts';
 import type { Sql } from '../../postgres/client.ts';
-import { emitMessage } from '../../postgres/messages.ts';
+import { requestRepublish } from '../../postgres/messages.ts';
 import type { RowReader, RowsRead } from '../../postgres/rows.ts';
 import type { Log } from '../../runtime/log.ts';
 import type { Answer } from './flow.ts';
@@ -81,7 +81,7 @@ export function createRepublisher(options: RepublisherOptions): Republisher {
   }
 
   async function emit(request: RepublishRequest): Promise<void> {
-    options.onAskedAgain(await emitMessage(sql, REPUBLISH_PREFIX, JSON.stringify(request)));
+    options.onAskedAgain(await requestRepublish(sql, request));
   }
 
   return {

@@ -8,10 +8,9 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { KeyParts } from '../../core/keys.ts';
 import type { TableMapping } from '../../core/mapping.ts';
-import { REPUBLISH_PREFIX } from '../../core/messages.ts';
 import { keyRequests } from '../../core/republish.ts';
 import type { Sql } from '../../postgres/client.ts';
-import { emitMessage } from '../../postgres/messages.ts';
+import { requestRepublish } from '../../postgres/messages.ts';
 import { type Comparing, type Confirming, type Positioned, reached, type Versioned } from './confirm.ts';
 import { pairsOf } from './scan.ts';
 
@@ -52,7 +51,7 @@ export function byRequest(sql: Sql, runId: string, pace: (() => Promise<void>) |
   return async (table, keys, signal) => {
     for (const [i, request] of keyRequests(table, keys, { runId, reason: 'sync-data' }).entries()) {
       if (i > 0 && i % UNPACED === 0) await pace?.();
-      await emitMessage(sql, REPUBLISH_PREFIX, JSON.stringify(request), signal);
+      await requestRepublish(sql, request, signal);
     }
   };
 }
