@@ -1,4 +1,5 @@
 /** Servers that go away and come back while changes are written: their own stack, so that they may be killed. */
+import { setTimeout as passed } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Stack, startStack } from '../../src/stack/stack.ts';
 import { createPlatform, type Platform, type Process, underLoad } from '../support/platform.ts';
@@ -23,8 +24,6 @@ afterAll(async () => {
   await platform.dispose();
   await stack.stop();
 });
-
-const passed = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 
 describe('the graph is right again after', () => {
   it('Kafka restarts, and after it was away', async () => {

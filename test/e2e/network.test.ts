@@ -1,4 +1,5 @@
 /** Connections that break, fall silent or are slow, while changes are written. */
+import { setTimeout as passed } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { createBoltProxy, type BoltProxy } from '../support/bolt-proxy.ts';
 import { createPlatform, eventually, type Platform, type Process, underLoad } from '../support/platform.ts';
@@ -31,7 +32,6 @@ afterAll(async () => {
   await bolt.close();
 });
 
-const passed = (ms: number) => new Promise((resolve) => setTimeout(resolve, ms));
 const count = (message: RegExp) => replicator.logs.filter((line) => message.test(String(line['msg']))).length;
 
 describe('the graph is right again after the connection to PostgreSQL', () => {
