@@ -6,13 +6,14 @@ import type { Outcome } from '../pipelines/reconcile/reconcile.ts';
 const DRIFT_FOUND = 3;
 
 export function conclude(
-  { counts, left, wholeGraph }: Outcome,
+  outcome: Outcome,
   {
     dryRun,
     failOnDrift,
     direct,
   }: { readonly dryRun: boolean; readonly failOnDrift: boolean; readonly direct: boolean },
 ): void {
+  const { counts, left, wholeGraph } = outcome;
   const { missing, not_deleted, outdated, strange, different } = counts;
   const tables = [...(wholeGraph?.found.tables.values() ?? [])];
   const unnamed = tables.reduce((sum, table) => sum + table.unnamed, 0);
@@ -34,9 +35,15 @@ export function conclude(
     different +
     unnamed +
     (wholeGraph === null ? 0 : driftIn(wholeGraph.found));
-  const open = left.count + (wholeGraph?.left.count ?? 0) + counts.unconfirmed + unconfirmed + unnamed;
   if (failOnDrift && drift > 0) process.exitCode = DRIFT_FOUND;
-  else if (!dryRun && open > 0) process.exitCode = 1;
+  else if (!dryRun && stillOpen(outcome) > 0) process.exitCode = 1;
+}
+
+/** How much is not mended, or could not be judged: 0 is proof, of a run that repairs. */
+export function stillOpen({ counts, left, wholeGraph }: Outcome): number {
+  const tables = [...(wholeGraph?.found.tables.values() ?? [])];
+  const apart = tables.reduce((sum, { unnamed, unconfirmed }) => sum + unnamed + unconfirmed, 0);
+  return left.count + (wholeGraph?.left.count ?? 0) + counts.unconfirmed + apart;
 }
 
 function sayUnconfirmed(count: number, what: string, where: string): void {

@@ -32,7 +32,7 @@ export interface WayOptions {
   readonly signal: AbortSignal;
 }
 
-type BeginWay = (databases: Databases, context: GraphContext, options: WayOptions) => Promise<Way>;
+export type BeginWay = (databases: Databases, context: GraphContext, options: WayOptions) => Promise<Way>;
 
 export const besideStream: BeginWay = async (
   databases,

@@ -1,0 +1,149 @@
+/** One run of sync-data on databases that are open: what is compared with what, and how it is told. */
+import { randomUUID } from 'node:crypto';
+import type { CheckReport } from '../core/check-report.ts';
+import type { EntityFilter, EntityTable } from '../core/entity-table.ts';
+import { graphEntities } from '../neo4j/entities.ts';
+import type { SpoolFile } from '../ops/spool-file.ts';
+import { entityContents } from '../pipelines/reconcile/deep.ts';
+import { type Emit, type Outcome, reconcile } from '../pipelines/reconcile/reconcile.ts';
+import { requireSameSource } from '../pipelines/same-source.ts';
+import { sourceEntities } from '../postgres/entities.ts';
+import { inspectSource } from '../postgres/source.ts';
+import { estimateRows } from '../postgres/tables.ts';
+import type { GraphContext } from './graph-context.ts';
+import type { Databases } from './graph-reports.ts';
+import { scanProgress } from './scan-progress.ts';
+import type { BeginWay } from './sync-data-ways.ts';
+
+export interface SyncRun {
+  readonly entities: EntityTable;
+  readonly filter: EntityFilter;
+  readonly begin: BeginWay;
+  readonly direct: boolean;
+  readonly batchSize: number;
+  readonly deep: boolean;
+  readonly printDiffs: boolean;
+  readonly wholeGraph: boolean;
+  readonly dryRun: boolean;
+  readonly maxRepairs: number;
+  readonly maxWaitMs: number;
+  /** Lag at which the scan pauses; null: it never does. */
+  readonly throttleMs: number | null;
+  readonly resultsFile: string;
+  readonly writeReport: (report: CheckReport) => Promise<void>;
+  readonly spool: SpoolFile;
+}
+
+/** Nobody else may be at it: see `lockRun`. */
+export async function compareAndRepair(
+  context: GraphContext,
+  databases: Databases,
+  run: SyncRun,
+  signal: AbortSignal,
+): Promise<Outcome> {
+  const { mapping, log } = context;
+  const { sql, graph } = databases;
+  const { entities, filter, batchSize, deep, printDiffs, direct, dryRun, maxRepairs, resultsFile } = run;
+  const source = sourceEntities(sql, entities, filter);
+  const nodes = graphEntities(graph, entities, filter);
+  const database = await inspectSource(sql);
+  await requireSameSource(graph, mapping, database, { claim: false });
+  const runId = randomUUID();
+  const { maxWaitMs, throttleMs } = run;
+  const way = await run.begin(databases, context, {
+    runId,
+    maxWaitMs,
+    throttleMs,
+    repairs: !dryRun,
+    signal,
+  });
+  const contents =
+    deep || printDiffs ? { contents: entityContents(sql, graph, entities, { deep, diffs: printDiffs }) } : {};
+  const progress = scanProgress(process.stderr, await estimateRows(sql, [entities.mapping]));
+  try {
+    return await reconcile(
+      {
+        check: {
+          source,
+          graph: nodes,
+          filtered: filter.types !== null || filter.changedAfterMicros !== null,
+          batchSize,
+          onProgress: progress.at,
+          ...way.confirmation,
+          ...contents,
+        },
+        repair: { mapping, entities, sql, graph, source, nodes, ...way.repair, ...contents },
+        requireStill: way.requireStill,
+        wholeGraph: run.wholeGraph
+          ? {
+              mapping,
+              tables: mapping.tables.filter((table) => table !== entities.mapping),
+              sql,
+              graph,
+              snapshot: source.snapshot,
+              run: runId,
+              batchSize,
+              ...way.confirmation,
+            }
+          : null,
+        openSpool: async () => {
+          const { systemIdentifier } = database;
+          return run.spool.open({
+            ...decisive(context, entities, filter, systemIdentifier),
+            deep,
+            printDiffs,
+            direct,
+          });
+        },
+        countUnnamed: nodes.countUnnamed,
+        onUnnamed: (count) => {
+          log.warn({ nodes: count }, 'nodes whose id is no text are left out: no row can have it');
+        },
+        dryRun,
+        maxRepairs,
+        resultsFile,
+        writeReport: run.writeReport,
+        emit(logger, event, fields) {
+          emit(logger, event, fields);
+          progress.phase(PHASES.find(([of]) => event.startsWith(of))?.[1] ?? 'reporting');
+        },
+      },
+      signal,
+    );
+  } finally {
+    progress.end();
+  }
+}
+
+/** What follows an event. */
+const PHASES = [
+  ['Starting', 'checking'],
+  ['Deleting', 'repairing'],
+] as const;
+
+/** What decides the findings of a check: those of another are none to go on from. */
+function decisive(
+  { mapping, neo4j }: GraphContext,
+  { mapping: { table }, target }: EntityTable,
+  { changedAfterMicros, types }: EntityFilter,
+  systemIdentifier: string,
+): Readonly<Record<string, unknown>> {
+  return {
+    systemIdentifier,
+    slot: mapping.source.slot,
+    table,
+    graph: [neo4j.uri, neo4j.database, mapping.sink.namespace, target.label],
+    changedAfter: changedAfterMicros?.toString() ?? null,
+    types: types === null ? null : [...types].sort(),
+  };
+}
+
+/** One line of the specification: keys in alphabetical order, the time in microseconds. */
+const emit: Emit = (logger, event, fields = {}) => {
+  const micros = Math.round((performance.timeOrigin + performance.now()) * 1000);
+  const seconds = new Date(Math.floor(micros / 1000)).toISOString().slice(0, -4);
+  const timestamp = `${seconds}${String(micros % 1_000_000).padStart(6, '0')}Z`;
+  const line = { ...fields, event, level: 'info', logger: `eiq.platform.scripts.${logger}`, timestamp };
+  const sorted = Object.entries(line).sort(([a], [b]) => (a < b ? -1 : 1));
+  process.stdout.write(`${JSON.stringify(Object.fromEntries(sorted))}\n`);
+};
