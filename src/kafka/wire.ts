@@ -22,7 +22,7 @@ export function protocolError(code: number): Error {
   return createErrorFromCode(code);
 }
 
-interface Answer<P> {
+export interface Answer<P> {
   readonly results: readonly P[];
   /** For kafkajs, which then holds back what follows. */
   readonly clientSideThrottleTime: number;
@@ -112,8 +112,8 @@ function encodeFetch(
   return writer.int32(0).finish();
 }
 
-function wireRequest<P>(
-  api: typeof PRODUCE | typeof FETCH,
+export function wireRequest<P>(
+  api: { readonly apiKey: number; readonly apiVersion: number; readonly apiName: string },
   body: Buffer,
   decode: (reader: Reader) => Answer<P>,
 ): WireRequest<Answer<P>> {
@@ -126,7 +126,7 @@ function wireRequest<P>(
   };
 }
 
-class Writer {
+export class Writer {
   readonly #parts: Buffer[] = [];
 
   int8(value: number): this {
@@ -148,6 +148,13 @@ class Writer {
   bytes(value: Buffer): this {
     this.#parts.push(value);
     return this;
+  }
+
+  /** Unsigned, in groups of seven bits, the lowest first: lengths in the flexible versions of Kafka's requests. */
+  varint(value: number): this {
+    let rest = value;
+    for (; rest > 0x7f; rest >>>= 7) this.int8((rest & 0x7f) - 0x80);
+    return this.int8(rest);
   }
 
   /** Partitions grouped by topic, as all of Kafka's requests have them. */
@@ -177,7 +184,7 @@ class Writer {
   }
 }
 
-class Reader {
+export class Reader {
   readonly #buffer: Buffer;
   #at = 0;
 
@@ -191,6 +198,15 @@ class Reader {
 
   int32(): number {
     return this.#buffer.readInt32BE(this.#advance(4));
+  }
+
+  varint(): number {
+    let value = 0;
+    for (let shift = 0; ; shift += 7) {
+      const byte = this.#buffer.readUInt8(this.#advance(1));
+      value |= (byte & 0x7f) << shift;
+      if (byte < 0x80) return value;
+    }
   }
 
   bytes(length: number): Buffer {

@@ -1,5 +1,6 @@
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { endOffsets, ensureTopics, topicsExist, type TopicSpec } from '../../src/kafka/topics.ts';
+import { topicIds } from '../../src/kafka/topic-ids.ts';
 import { type TestKafka, testKafka } from '../support/kafka.ts';
 
 let kafka: TestKafka;
@@ -77,4 +78,20 @@ it('knows where the partitions begin and end', async () => {
   await expect(endOffsets(kafka.admin, [kafka.name('missing')])).rejects.toMatchObject({
     code: 'KAFKA_TOPIC',
   });
+});
+
+it('knows a topic that was deleted and made again from the one before, by its id', async () => {
+  const [one, two, absent] = [await kafka.topic(2, {}), await kafka.topic(1, {}), kafka.name('absent')];
+  const before = await topicIds(kafka.client, [one, two, absent]);
+  expect([...before.keys()].sort()).toEqual([one, two].sort());
+  for (const id of before.values()) expect(id).toMatch(/^[0-9a-f]{32}$/);
+  expect(new Set(before.values()).size).toBe(2);
+  expect(await topicIds(kafka.client, [two, one])).toEqual(before);
+
+  await kafka.admin.deleteTopics({ topics: [two] });
+  await kafka.admin.createTopics({ topics: [{ topic: two, numPartitions: 1 }], waitForLeaders: true });
+  const after = await topicIds(kafka.client, [one, two]);
+  expect(after.get(one)).toBe(before.get(one));
+  expect(after.get(two)).toMatch(/^[0-9a-f]{32}$/);
+  expect(after.get(two)).not.toBe(before.get(two));
 });

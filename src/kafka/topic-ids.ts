@@ -1,0 +1,116 @@
+/**
+ * Which topic stands behind a name: the id that Kafka gives each topic when it is created. A topic that was deleted and
+ * made again has another one, whatever its name and offsets say (I8). Asked of Kafka 2.8 and newer by Metadata 10.
+ */
+import type { KafkaClient } from './client.ts';
+import type { WireRequest } from './cluster.ts';
+import { wrapKafka } from './errors.ts';
+import {
+  type Answer,
+  NONE,
+  protocolError,
+  Reader,
+  UNKNOWN_TOPIC_OR_PARTITION,
+  wireRequest,
+  Writer,
+} from './wire.ts';
+
+const METADATA = { apiKey: 3, apiVersion: 10, apiName: 'Metadata' } as const;
+const UUID_BYTES = 16;
+
+interface TopicId {
+  readonly topic: string;
+  readonly errorCode: number;
+  readonly id: string;
+}
+
+/** By topic, as 32 hexadecimal digits; a topic that does not exist has none. */
+export async function topicIds(
+  kafka: KafkaClient,
+  topics: readonly string[],
+): Promise<ReadonlyMap<string, string>> {
+  try {
+    const connection = await kafka.connect();
+    try {
+      const broker = await connection.cluster.findControllerBroker();
+      const { results } = await broker.connectionPool.send(metadataRequest(topics));
+      const found = results.filter(({ errorCode }) => errorCode !== UNKNOWN_TOPIC_OR_PARTITION);
+      for (const { errorCode } of found) if (errorCode !== NONE) throw protocolError(errorCode);
+      return new Map(found.map(({ topic, id }) => [topic, id]));
+    } finally {
+      await connection.close();
+    }
+  } catch (error) {
+    throw wrapKafka(error, 'look the topics up', { topics: topics.join(', ') });
+  }
+}
+
+function metadataRequest(topics: readonly string[]): WireRequest<Answer<TopicId>> {
+  const writer = new Writer();
+  // Of the request header, which kafkajs writes as older versions have it: no tagged fields.
+  writer.varint(0).varint(topics.length + 1);
+  for (const topic of topics) {
+    const name = Buffer.from(topic);
+    writer
+      .bytes(Buffer.alloc(UUID_BYTES))
+      .varint(name.length + 1)
+      .bytes(name)
+      .varint(0);
+  }
+  // Neither create topics, nor tell who may do what.
+  writer.int8(0).int8(0).int8(0).varint(0);
+  return wireRequest<TopicId>(METADATA, writer.finish(), (reader) => {
+    skipTags(reader);
+    const clientSideThrottleTime = reader.int32();
+    skipBrokers(reader);
+    skipText(reader);
+    reader.skip(4);
+    const results = listOf(reader, topicOf);
+    return { results, clientSideThrottleTime };
+  });
+}
+
+function topicOf(reader: Reader): TopicId {
+  const errorCode = reader.int16();
+  const topic = reader.bytes(reader.varint() - 1).toString();
+  const id = reader.bytes(UUID_BYTES).toString('hex');
+  reader.skip(1);
+  listOf(reader, skipPartition);
+  reader.skip(4);
+  skipTags(reader);
+  return { topic, errorCode, id };
+}
+
+function skipPartition(reader: Reader): void {
+  reader.skip(2 + 4 + 4 + 4);
+  for (let lists = 0; lists < 3; lists++) reader.skip(4 * Math.max(reader.varint() - 1, 0));
+  skipTags(reader);
+}
+
+function skipBrokers(reader: Reader): void {
+  listOf(reader, () => {
+    reader.skip(4);
+    skipText(reader);
+    reader.skip(4);
+    skipText(reader);
+    skipTags(reader);
+  });
+}
+
+function listOf<T>(reader: Reader, read: (reader: Reader) => T): T[] {
+  const found: T[] = [];
+  for (let left = reader.varint() - 1; left > 0; left--) found.push(read(reader));
+  return found;
+}
+
+/** A length of 0 is null. */
+function skipText(reader: Reader): void {
+  reader.skip(Math.max(reader.varint() - 1, 0));
+}
+
+function skipTags(reader: Reader): void {
+  for (let tags = reader.varint(); tags > 0; tags--) {
+    reader.varint();
+    reader.skip(reader.varint());
+  }
+}
