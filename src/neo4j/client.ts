@@ -120,6 +120,8 @@ async function answeredWithin<T>(limitMs: number, answer: Promise<T>, address: s
 const CODES: ReadonlyMap<string, ErrorCode> = new Map([
   ['ServiceUnavailable', 'NEO4J_UNREACHABLE'],
   ['SessionExpired', 'NEO4J_UNREACHABLE'],
+  // The driver's own, without a word of the server: no connection was free in time, as after a pause of this process.
+  ['N/A', 'NEO4J_UNREACHABLE'],
   ['Neo.ClientError.Security.Unauthorized', 'NEO4J_AUTH'],
   ['Neo.ClientError.Security.AuthenticationRateLimit', 'NEO4J_AUTH'],
   ['Neo.ClientError.Security.Forbidden', 'NEO4J_AUTH'],

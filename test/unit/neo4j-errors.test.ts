@@ -20,7 +20,7 @@ it.each([
   ['Neo.ClientError.Schema.IndexAlreadyExists', 'NEO4J_SCHEMA', 'fatal'],
   ['Neo.ClientError.Statement.ArgumentError', 'NEO4J_REJECTED', 'dead-letter'],
   ['Neo.DatabaseError.General.UnknownError', 'NEO4J_FAILED', 'fatal'],
-  ['N/A', 'NEO4J_FAILED', 'fatal'],
+  ['N/A', 'NEO4J_UNREACHABLE', 'retry'],
 ])('%s is %s: %s', (status, code, disposition) => {
   const error = wrapNeo4j(failure(status), 'graph:7687');
   expect(error).toMatchObject({ code, disposition, context: { status } });
