@@ -1,6 +1,7 @@
 /** `graph`: the replicator's commands. Logs go to stderr, results to stdout. */
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { BackfillOptions } from './backfill.ts';
+import type { RecoverOptions } from './recover.ts';
 import type { SyncDataOptions } from './sync-data.ts';
 
 export function registerGraph(program: Command): void {
@@ -56,6 +57,15 @@ export function registerGraph(program: Command): void {
     .action(async (options: BackfillOptions) => {
       const { runBackfill } = await import('./backfill.ts');
       await runBackfill(options);
+    });
+
+  graph
+    .command('recover')
+    .description('after a gap: say what is wrong, begin anew, and prove the graph again')
+    .option('--yes', 'begin without asking', false)
+    .action(async (options: RecoverOptions) => {
+      const { runRecover } = await import('./recover.ts');
+      await runRecover(options);
     });
 
   const deadLetters = graph

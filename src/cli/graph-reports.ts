@@ -1,10 +1,11 @@
 /** `graph wait` and `graph status`: questions that are answered on stdout and by the exit code. */
 import type { PartitionRange } from '../kafka/offsets.ts';
 import { createKafka, type KafkaClient } from '../kafka/client.ts';
-import { readControlIfAny, type SourceRecord } from '../kafka/control.ts';
+import { type ControlState, readControlIfAny, unfinishedRecovery } from '../kafka/control.ts';
 import { readDeadLetters } from '../kafka/dead-letters.ts';
 import { endOffsets, withAdmin } from '../kafka/topics.ts';
 import { connectNeo4j } from '../neo4j/client.ts';
+import { graphUuid } from '../neo4j/graph-id.ts';
 import { readProgress } from '../neo4j/progress.ts';
 import { formatStatus, readStatus } from '../ops/status.ts';
 import { waitForGraph, type WaitSources, waitUntilLoaded } from '../pipelines/wait.ts';
@@ -40,14 +41,17 @@ export async function runStatus(json: boolean): Promise<void> {
           info: await inspectSource(sql),
           slot: await inspectSlot(sql, mapping.source.slot),
         }),
-        loads: async () => (await recordedSource(client, mapping))?.loads ?? null,
+        control: () => controlOf(client, mapping),
         topics: async () => ({
           ends: await topicEnds(client, context),
           deadLetters: (
             await readDeadLetters(client, mapping.deadLetterTopic, AbortSignal.timeout(CONTROL_TIMEOUT_MS))
           ).length,
         }),
-        graph: () => readProgress(graph, mapping),
+        graph: async () => ({
+          progress: await readProgress(graph, mapping),
+          uuid: await graphUuid(graph, mapping),
+        }),
       },
       Date.now(),
     ),
@@ -89,19 +93,22 @@ export function waitSources({ sql, client, graph }: Servers, context: GraphConte
   return {
     mapping,
     sql,
-    recorded: () => recordedSource(client, mapping),
+    async recorded() {
+      const state = await controlOf(client, mapping);
+      if (state === null || state.source === null) return null;
+      return { ...state.source, recovering: unfinishedRecovery(state)?.reasons ?? null };
+    },
     topicEnds: () => topicEnds(client, context),
     progress: () => readProgress(graph, mapping),
   };
 }
 
 /** Null: there is no record of a publisher. */
-async function recordedSource(
+export function controlOf(
   client: KafkaClient,
   { controlTopic }: GraphContext['mapping'],
-): Promise<SourceRecord | null> {
-  const state = await readControlIfAny(client, controlTopic, AbortSignal.timeout(CONTROL_TIMEOUT_MS));
-  return state?.source ?? null;
+): Promise<ControlState | null> {
+  return readControlIfAny(client, controlTopic, AbortSignal.timeout(CONTROL_TIMEOUT_MS));
 }
 
 async function topicEnds(client: KafkaClient, { mapping }: GraphContext): Promise<PartitionRange[]> {

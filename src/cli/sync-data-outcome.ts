@@ -14,7 +14,6 @@ export function conclude(
   }: { readonly dryRun: boolean; readonly failOnDrift: boolean; readonly direct: boolean },
 ): void {
   const { counts, left, wholeGraph } = outcome;
-  const { missing, not_deleted, outdated, strange, different } = counts;
   const tables = [...(wholeGraph?.found.tables.values() ?? [])];
   const unnamed = tables.reduce((sum, table) => sum + table.unnamed, 0);
   const unconfirmed = tables.reduce((sum, table) => sum + table.unconfirmed, 0);
@@ -27,16 +26,17 @@ export function conclude(
   sayLeft(left, 'entities', direct);
   if (wholeGraph !== null) sayLeft(wholeGraph.left, 'other keys', direct);
 
-  const drift =
-    missing +
-    not_deleted +
-    outdated +
-    strange +
-    different +
-    unnamed +
-    (wholeGraph === null ? 0 : driftIn(wholeGraph.found));
-  if (failOnDrift && drift > 0) process.exitCode = DRIFT_FOUND;
+  if (failOnDrift && driftOf(outcome) > 0) process.exitCode = DRIFT_FOUND;
   else if (!dryRun && stillOpen(outcome) > 0) process.exitCode = 1;
+}
+
+/** How much differed when it was compared. */
+export function driftOf({ counts, wholeGraph }: Outcome): number {
+  const { missing, not_deleted, outdated, strange, different } = counts;
+  const entities = missing + not_deleted + outdated + strange + different;
+  if (wholeGraph === null) return entities;
+  const tables = [...wholeGraph.found.tables.values()];
+  return entities + driftIn(wholeGraph.found) + tables.reduce((sum, { unnamed }) => sum + unnamed, 0);
 }
 
 /** How much is not mended, or could not be judged: 0 is proof, of a run that repairs. */

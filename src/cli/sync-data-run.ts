@@ -32,6 +32,7 @@ export interface SyncRun {
   readonly resultsFile: string;
   readonly writeReport: (report: CheckReport) => Promise<void>;
   readonly spool: SpoolFile;
+  readonly emit: Emit;
 }
 
 /** Nobody else may be at it: see `lockRun`. */
@@ -104,7 +105,7 @@ export async function compareAndRepair(
         resultsFile,
         writeReport: run.writeReport,
         emit(logger, event, fields) {
-          emit(logger, event, fields);
+          run.emit(logger, event, fields);
           progress.phase(PHASES.find(([of]) => event.startsWith(of))?.[1] ?? 'reporting');
         },
       },
@@ -137,13 +138,3 @@ function decisive(
     types: types === null ? null : [...types].sort(),
   };
 }
-
-/** One line of the specification: keys in alphabetical order, the time in microseconds. */
-const emit: Emit = (logger, event, fields = {}) => {
-  const micros = Math.round((performance.timeOrigin + performance.now()) * 1000);
-  const seconds = new Date(Math.floor(micros / 1000)).toISOString().slice(0, -4);
-  const timestamp = `${seconds}${String(micros % 1_000_000).padStart(6, '0')}Z`;
-  const line = { ...fields, event, level: 'info', logger: `eiq.platform.scripts.${logger}`, timestamp };
-  const sorted = Object.entries(line).sort(([a], [b]) => (a < b ? -1 : 1));
-  process.stdout.write(`${JSON.stringify(Object.fromEntries(sorted))}\n`);
-};

@@ -11,7 +11,7 @@ import type { ReconcileOptions } from '../pipelines/reconcile/reconcile.ts';
 import type { RepairContext } from '../pipelines/reconcile/repair.ts';
 import { stillness } from '../pipelines/reconcile/stillness.ts';
 import { type Throttle, throttle } from '../pipelines/reconcile/throttle.ts';
-import { lagMs, requireLoaded, waitForGraph, type WaitSources } from '../pipelines/wait.ts';
+import { lagMs, waitForGraph, type WaitSources } from '../pipelines/wait.ts';
 import { createRowReader } from '../postgres/rows.ts';
 import { inspectSlot } from '../postgres/slot.ts';
 import type { Log } from '../runtime/log.ts';
@@ -34,21 +34,16 @@ export interface WayOptions {
 
 export type BeginWay = (databases: Databases, context: GraphContext, options: WayOptions) => Promise<Way>;
 
-export const besideStream: BeginWay = async (
-  databases,
-  context,
-  { runId, maxWaitMs, throttleMs, signal },
-) => {
+export const besideStream: BeginWay = (databases, context, { runId, maxWaitMs, throttleMs, signal }) => {
   const client = createKafka(context.kafka, context.log);
   const waiting = waitSources({ ...databases, client }, context);
-  await requireLoaded(waiting);
   const caughtUp = async (timeoutMs: number) => {
     await waitForGraph(waiting, timeoutMs, signal);
   };
   const pace = async () => {
     await reached({ caughtUp }, performance.now() + maxWaitMs);
   };
-  return {
+  return Promise.resolve({
     confirmation: {
       caughtUp,
       maxWaitMs,
@@ -57,7 +52,7 @@ export const besideStream: BeginWay = async (
     },
     repair: { caughtUp, maxWaitMs, mend: byRequest(databases.sql, runId, pace) },
     requireStill: null,
-  };
+  });
 };
 
 export const withoutStream: BeginWay = async (

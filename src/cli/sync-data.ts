@@ -2,15 +2,19 @@
 import { AppError } from '../core/errors.ts';
 import { type EntityFilter, entityTable } from '../core/entity-table.ts';
 import { instantOf } from '../core/instants.ts';
+import { formatLsn } from '../core/lsn.ts';
 import { reportFile } from '../ops/report-file.ts';
 import { spoolFile } from '../ops/spool-file.ts';
+import type { Emit, Outcome } from '../pipelines/reconcile/reconcile.ts';
+import { requireLoaded } from '../pipelines/wait.ts';
 import { lockRun } from '../postgres/run-lock.ts';
 import { typesOf } from './entity-types.ts';
-import { enabledGraphContext } from './graph-context.ts';
-import { SERVERS, withDatabases } from './graph-reports.ts';
+import { enabledGraphContext, type GraphContext } from './graph-context.ts';
+import { SERVERS, type Servers, waitSources, withDatabases, withServers } from './graph-reports.ts';
+import { prove } from './proof.ts';
 import { exitCodeOf, stopSignal } from './stop-signal.ts';
 import { conclude } from './sync-data-outcome.ts';
-import { compareAndRepair } from './sync-data-run.ts';
+import { compareAndRepair, type SyncRun } from './sync-data-run.ts';
 import { besideStream, withoutStream } from './sync-data-ways.ts';
 
 export interface SyncDataOptions {
@@ -64,24 +68,21 @@ export async function runSyncData(options: SyncDataOptions): Promise<void> {
   const stop = stopSignal();
   const lock = await lockRun(databaseUrl, 'graph sync-data', mapping.source.slot);
   try {
-    const outcome = await withDatabases(context, (databases) =>
-      compareAndRepair(
-        context,
-        databases,
-        {
-          ...options,
-          entities,
-          filter,
-          begin: options.direct ? withoutStream : besideStream,
-          maxWaitMs: options.maxWait * 1000,
-          throttleMs: options.throttle ?? null,
-          resultsFile: options.checkResultsFile,
-          writeReport: (report) => file.write(report),
-          spool,
-        },
-        stop.signal,
-      ),
-    );
+    const run: SyncRun = {
+      ...options,
+      entities,
+      filter,
+      begin: options.direct ? withoutStream : besideStream,
+      maxWaitMs: options.maxWait * 1000,
+      throttleMs: options.throttle ?? null,
+      resultsFile: options.checkResultsFile,
+      writeReport: (report) => file.write(report),
+      spool,
+      emit,
+    };
+    const outcome = options.direct
+      ? await withDatabases(context, (databases) => compareAndRepair(context, databases, run, stop.signal))
+      : await withServers(context, (servers) => beside(context, servers, run, stop.signal));
     conclude(outcome, options);
   } catch (error) {
     if (!stop.signal.aborted) throw error;
@@ -91,3 +92,30 @@ export async function runSyncData(options: SyncDataOptions): Promise<void> {
     await lock.release();
   }
 }
+
+/** Of all that is compared beside the stream, what compares everything may prove something. */
+async function beside(
+  context: GraphContext,
+  servers: Servers,
+  run: SyncRun,
+  signal: AbortSignal,
+): Promise<Outcome> {
+  await requireLoaded(waitSources(servers, context));
+  if (!run.wholeGraph || !run.deep) return compareAndRepair(context, servers, run, signal);
+  const { outcome, through } = await prove(context, servers, run, signal);
+  if (through !== null) {
+    const { epoch, lsn } = through;
+    context.log.info({ epoch, lsn: formatLsn(lsn) }, 'the graph is verified through this position');
+  }
+  return outcome;
+}
+
+/** One line of the specification: keys in alphabetical order, the time in microseconds. */
+const emit: Emit = (logger, event, fields = {}) => {
+  const micros = Math.round((performance.timeOrigin + performance.now()) * 1000);
+  const seconds = new Date(Math.floor(micros / 1000)).toISOString().slice(0, -4);
+  const timestamp = `${seconds}${String(micros % 1_000_000).padStart(6, '0')}Z`;
+  const line = { ...fields, event, level: 'info', logger: `eiq.platform.scripts.${logger}`, timestamp };
+  const sorted = Object.entries(line).sort(([a], [b]) => (a < b ? -1 : 1));
+  process.stdout.write(`${JSON.stringify(Object.fromEntries(sorted))}\n`);
+};

@@ -50,7 +50,7 @@ export const CATALOGUE = {
   },
   POSTGRES_SLOT_INVALID: {
     disposition: 'fatal',
-    remedy: 'The slot no longer serves its changes: this is a gap, recover the source.',
+    remedy: 'The slot no longer serves its changes: this is a gap. Run graph recover.',
   },
   SLOT_ACTIVE: {
     disposition: 'retry',
@@ -70,7 +70,7 @@ export const CATALOGUE = {
   STREAM_LOST: { disposition: 'retry', remedy: 'None: the stream is opened again by itself.' },
   SOURCE_CHANGED: {
     disposition: 'fatal',
-    remedy: 'Find out what happened to the source. The graph must be recovered before it can be trusted.',
+    remedy: 'Find out what happened to the source, then run graph recover: until then the graph cannot be trusted.',
   },
 
   KAFKA_UNREACHABLE: {
@@ -84,7 +84,7 @@ export const CATALOGUE = {
   },
   KAFKA_TOPIC_CHANGED: {
     disposition: 'fatal',
-    remedy: 'A topic was recreated or lost records: this is a gap, recover the source.',
+    remedy: 'A topic was recreated or lost records: this is a gap. Run graph recover.',
   },
   KAFKA_RECORD_TOO_LARGE: {
     disposition: 'dead-letter',
@@ -138,11 +138,11 @@ export const CATALOGUE = {
   PROGRESS_LOST: { disposition: 'retry', remedy: 'None: another projector has taken the partition over.' },
   PROGRESS_GAP: {
     disposition: 'fatal',
-    remedy: 'The topic and the graph no longer fit: this is a gap, recover the source.',
+    remedy: 'The topic and the graph no longer fit: this is a gap. Run graph recover.',
   },
   EPOCH_BELOW: {
     disposition: 'fatal',
-    remedy: 'The topic holds records of an older source than the graph: recover the source.',
+    remedy: 'The topic holds records of an older source than the graph. Run graph recover.',
   },
   SHUTDOWN_TIMEOUT: {
     disposition: 'fatal',
@@ -168,7 +168,11 @@ export const CATALOGUE = {
   STREAM_RUNNING: { disposition: 'fatal', remedy: 'Leave --direct out.' },
   LOADING: {
     disposition: 'fatal',
-    remedy: 'Wait until the initial load is done; eiq-platform graph status shows how far it is.',
+    remedy: 'Wait until the load or the recovery is done; eiq-platform graph status shows how far it is.',
+  },
+  NOT_PROVED: {
+    disposition: 'fatal',
+    remedy: 'See the log and the dead letters for what is in the way, then run the command again.',
   },
   TIMED_OUT: { disposition: 'fatal', remedy: 'Look at eiq-platform graph status for what is behind.' },
 } as const satisfies Record<string, Entry>;

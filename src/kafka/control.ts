@@ -13,7 +13,7 @@ import { AppError, isAppError } from '../core/errors.ts';
 import type { TableLoad } from '../core/loads.ts';
 import type { Log } from '../runtime/log.ts';
 import type { KafkaClient } from './client.ts';
-import { createPublisher } from './publisher.ts';
+import { createPublisher, type PublisherOptions } from './publisher.ts';
 import { readLatest } from './read-topic.ts';
 import type { TopicSpec } from './topics.ts';
 
@@ -58,16 +58,56 @@ const sessionRecord = z.object({
 const topicRecord = z.object({
   kind: z.literal('topic'),
   topic: z.string(),
-  /** Random: a topic that was deleted and made again has another one (I8). */
+  /** Kafka's id of the topic: one that was deleted and made again has another one (I8). */
   generation: z.string(),
   createdAt: z.iso.datetime(),
 });
 
-const controlRecord = z.discriminatedUnion('kind', [sourceRecord, sessionRecord, topicRecord]);
-const KINDS = new Set(['source', 'session', 'topic']);
+/** The last recovery from a gap (I6). */
+const recoveryRecord = z.object({
+  kind: z.literal('recovery'),
+  /** That it began. */
+  epoch: z.int().nonnegative(),
+  reasons: z.array(z.string()),
+  beganAt: z.iso.datetime(),
+  /** When the graph was proved again; null: it is not yet. */
+  finishedAt: z.iso.datetime().nullable(),
+  /** Where the partitions began and ended, before anything of the new epoch. */
+  ranges: z.array(
+    z.object({
+      topic: z.string(),
+      partition: z.int(),
+      low: z.string().regex(/^\d+$/),
+      end: z.string().regex(/^\d+$/),
+    }),
+  ),
+});
+
+/** What was last proved of a table. */
+const verifiedRecord = z.object({
+  kind: z.literal('verified'),
+  table: z.string(),
+  /** Of the graph that was compared: another one is not proved by it. */
+  graph: z.string(),
+  epoch: z.int().nonnegative(),
+  /** Everything committed before it. */
+  lsn: lsnText,
+  at: z.iso.datetime(),
+});
+
+const controlRecord = z.discriminatedUnion('kind', [
+  sourceRecord,
+  sessionRecord,
+  topicRecord,
+  recoveryRecord,
+  verifiedRecord,
+]);
+const KINDS = new Set(controlRecord.options.map(({ shape }) => shape.kind.value as string));
 
 export type SourceRecord = Omit<z.infer<typeof sourceRecord>, 'kind'>;
 export type TopicRecord = Omit<z.infer<typeof topicRecord>, 'kind'>;
+export type RecoveryRecord = Omit<z.infer<typeof recoveryRecord>, 'kind'>;
+export type VerifiedRecord = Omit<z.infer<typeof verifiedRecord>, 'kind'>;
 export type ControlRecord = z.infer<typeof controlRecord>;
 
 export interface ControlState {
@@ -76,12 +116,25 @@ export interface ControlState {
   /** The highest there was; 0 if none. */
   readonly session: number;
   readonly topics: ReadonlyMap<string, TopicRecord>;
+  readonly recovery: RecoveryRecord | null;
+  /** By table. */
+  readonly verified: ReadonlyMap<string, VerifiedRecord>;
   /** Ascending. */
   readonly sessions: readonly number[];
 }
 
+export const NO_CONTROL: ControlState = {
+  source: null,
+  session: 0,
+  topics: new Map(),
+  recovery: null,
+  verified: new Map(),
+  sessions: [],
+};
+
 export interface ControlWriter {
   readonly write: (records: readonly ControlRecord[]) => Promise<void>;
+  readonly forgetTopics: (topics: readonly string[]) => Promise<void>;
   /** All but the last two sessions of `state`. */
   readonly forgetOldSessions: (state: ControlState) => Promise<void>;
   readonly close: () => Promise<void>;
@@ -121,20 +174,29 @@ export async function readControlIfAny(
   }
 }
 
+/** The recovery that has begun and is not finished; null: none. */
+export function unfinishedRecovery({ recovery }: Pick<ControlState, 'recovery'>): RecoveryRecord | null {
+  return recovery?.finishedAt === null ? recovery : null;
+}
+
 /** `values`: the last one of each key. */
 export function controlState(values: readonly string[]): ControlState {
   let source: SourceRecord | null = null;
+  let recovery: RecoveryRecord | null = null;
+  const verified = new Map<string, VerifiedRecord>();
   const topics = new Map<string, TopicRecord>();
   const sessions = new Set<number>();
   for (const value of values) {
     const record = parse(value);
     if (record === null) continue;
     if (record.kind === 'topic') topics.set(record.topic, record);
+    else if (record.kind === 'recovery') recovery = record;
+    else if (record.kind === 'verified') verified.set(record.table, record);
     else sessions.add(record.session);
     if (record.kind === 'source' && record.session >= (source?.session ?? 0)) source = record;
   }
   const ascending = [...sessions].sort((a, b) => a - b);
-  return { source, session: ascending.at(-1) ?? 0, topics, sessions: ascending };
+  return { source, session: ascending.at(-1) ?? 0, topics, recovery, verified, sessions: ascending };
 }
 
 function parse(value: string): ControlRecord | null {
@@ -153,12 +215,18 @@ export async function createControlWriter(
   kafka: KafkaClient,
   topic: string,
   log: Log,
+  options: Pick<PublisherOptions, 'signal'> = {},
 ): Promise<ControlWriter> {
-  const publisher = await createPublisher(kafka, { topics: [topic], maxInFlight: 1 }, log);
+  const publisher = await createPublisher(kafka, { ...options, topics: [topic], maxInFlight: 1 }, log);
   return {
     async write(records) {
       await publisher.send(
         records.map((record) => ({ topic, key: controlKey(record), value: JSON.stringify(record) })),
+      );
+    },
+    async forgetTopics(topics) {
+      await publisher.send(
+        topics.map((name) => ({ topic, key: controlKey({ kind: 'topic', topic: name }), value: null })),
       );
     },
     async forgetOldSessions({ sessions }) {
@@ -173,11 +241,18 @@ export async function createControlWriter(
 }
 
 /** A source record's key has the session: see the guarantee above. */
-function controlKey(
-  record:
-    | { readonly kind: 'source' | 'session'; readonly session: number }
-    | { readonly kind: 'topic'; readonly topic: string },
-): string {
-  const { kind } = record;
-  return JSON.stringify(kind === 'topic' ? { kind, topic: record.topic } : { kind, session: record.session });
+function controlKey(record: KeyOf<ControlRecord>): string {
+  switch (record.kind) {
+    case 'topic':
+      return JSON.stringify({ kind: record.kind, topic: record.topic });
+    case 'recovery':
+      return JSON.stringify({ kind: record.kind });
+    case 'verified':
+      return JSON.stringify({ kind: record.kind, table: record.table });
+    case 'source':
+    case 'session':
+      return JSON.stringify({ kind: record.kind, session: record.session });
+  }
 }
+
+type KeyOf<R> = R extends ControlRecord ? Pick<R, keyof R & ('kind' | 'session' | 'topic' | 'table')> : never;

@@ -3,7 +3,7 @@
  *
  *     send ─▶ partition by key ─▶ one batch per partition, ~1 MB together ─▶ flight (acks = all) ─▶ landed
  *
- * On failure: what Kafka calls retriable is sent again for 30 s. Then, or on any other error, the publisher is spent:
+ * On failure: what Kafka calls retriable is sent again for 30 s, or until `signal` says that it is of no use. Then, or on any other error, the publisher is spent:
  * everything outstanding and every later `send` rejects with that one error, for nothing may overtake what was lost. The
  * caller starts over from what it has acknowledged. The exception is a record above `maxRecordBytes`: its call is refused
  * before anything of it is sent, and the publisher goes on.

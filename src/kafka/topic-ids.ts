@@ -2,6 +2,8 @@
  * Which topic stands behind a name: the id that Kafka gives each topic when it is created. A topic that was deleted and
  * made again has another one, whatever its name and offsets say (I8). Asked of Kafka 2.8 and newer by Metadata 10.
  */
+import { setTimeout as delay } from 'node:timers/promises';
+import { AppError } from '../core/errors.ts';
 import type { KafkaClient } from './client.ts';
 import type { WireRequest } from './cluster.ts';
 import { wrapKafka } from './errors.ts';
@@ -9,7 +11,7 @@ import {
   type Answer,
   NONE,
   protocolError,
-  Reader,
+  type Reader,
   UNKNOWN_TOPIC_OR_PARTITION,
   wireRequest,
   Writer,
@@ -17,6 +19,9 @@ import {
 
 const METADATA = { apiKey: 3, apiVersion: 10, apiName: 'Metadata' } as const;
 const UUID_BYTES = 16;
+
+const WATCH_EVERY_MS = 5_000;
+const MISSING_TWICE = 2;
 
 interface TopicId {
   readonly topic: string;
@@ -43,6 +48,55 @@ export async function topicIds(
   } catch (error) {
     throw wrapKafka(error, 'look the topics up', { topics: topics.join(', ') });
   }
+}
+
+/**
+ * Runs until the signal. Throws KAFKA_TOPIC_CHANGED once a topic does not have the id that `expected` gives it: at once
+ * if it has another, at the second look if it has none, since a broker that is starting may not know it yet.
+ */
+export async function watchTopics(
+  kafka: KafkaClient,
+  expected: ReadonlyMap<string, string>,
+  signal: AbortSignal,
+): Promise<void> {
+  const topics = [...expected.keys()];
+  for (let missing = 0; ;) {
+    await delay(WATCH_EVERY_MS, undefined, { signal }).catch(() => undefined);
+    if (signal.aborted) return;
+    // Whoever needs Kafka for what it does waits for it, or fails by it.
+    const found = await topicIds(kafka, topics).catch(() => null);
+    if (found === null) continue;
+    const lost = topics.filter((topic) => !found.has(topic));
+    missing = lost.length === 0 ? 0 : missing + 1;
+    requireSameTopics(expected, missing < MISSING_TWICE ? new Map([...expected, ...found]) : found);
+  }
+}
+
+/** Throws KAFKA_TOPIC_CHANGED naming all topics that are gone, or are others than they were. */
+export function requireSameTopics(
+  expected: ReadonlyMap<string, string>,
+  found: ReadonlyMap<string, string>,
+): void {
+  const { gone, remade } = changedTopics(expected, found);
+  const parts = [
+    ...(gone.length > 0 ? [`no longer has ${gone.join(', ')}, which earlier sessions wrote`] : []),
+    ...(remade.length > 0
+      ? [`has other topics under the names ${remade.join(', ')}: they were made again`]
+      : []),
+  ];
+  if (parts.length > 0) throw new AppError('KAFKA_TOPIC_CHANGED', `Kafka ${parts.join(', and ')}.`);
+}
+
+export function changedTopics(
+  expected: ReadonlyMap<string, string>,
+  found: ReadonlyMap<string, string>,
+): { readonly gone: readonly string[]; readonly remade: readonly string[] } {
+  const topics = [...expected.keys()];
+  const gone = topics.filter((topic) => !found.has(topic));
+  return {
+    gone,
+    remade: topics.filter((topic) => found.has(topic) && found.get(topic) !== expected.get(topic)),
+  };
 }
 
 function metadataRequest(topics: readonly string[]): WireRequest<Answer<TopicId>> {

@@ -24,6 +24,12 @@ export async function graphIdentity(graph: Graph, mapping: Mapping): Promise<Gra
   return { uuid: String(node?.['uuid']), serverId: String(database?.['id']) };
 }
 
+/** Null: there is no graph of this namespace. */
+export async function graphUuid(graph: Graph, { sink }: Mapping): Promise<string | null> {
+  const [node] = await graph.run('MATCH (g:_Graph {id: $id}) RETURN g.uuid AS uuid', { id: sink.namespace });
+  return typeof node?.['uuid'] === 'string' ? node['uuid'] : null;
+}
+
 /**
  * The source that the graph holds the data of. `claim`: this one, if it is nobody's yet. Null: nobody's, or there is no
  * graph of this namespace.

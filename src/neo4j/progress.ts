@@ -27,10 +27,10 @@ export function progressId(mapping: Mapping, topic: string, partition: number): 
 export async function ensureProgress(
   graph: Graph,
   mapping: Mapping,
-  topics: ReadonlyMap<string, { readonly generation: string }>,
+  generations: ReadonlyMap<string, string>,
 ): Promise<void> {
   const { namespace } = mapping.sink;
-  const rows = [...topics].flatMap(([topic, { generation }]) =>
+  const rows = [...generations].flatMap(([topic, generation]) =>
     Array.from({ length: mapping.source.partitions }, (_, partition) => ({
       id: progressId(mapping, topic, partition),
       created: {
@@ -48,6 +48,51 @@ export async function ensureProgress(
   await graph.run(`UNWIND $rows AS row MERGE (p:_Progress {id: row.id}) ON CREATE SET p += row.created`, {
     rows,
   });
+}
+
+/** Where partitions began and ended when a recovery did, as decimal offsets. */
+export interface RecoveryStart {
+  readonly epoch: number;
+  readonly ranges: readonly {
+    readonly topic: string;
+    readonly partition: number;
+    readonly low: string;
+    readonly end: string;
+  }[];
+}
+
+/**
+ * Progress of a topic that was made again begins anew; progress that lies outside of what its topic held goes on at the
+ * end: everything is published again behind it, in the recovery's epoch. Whatever has applied some of that has adopted
+ * it already. Resolves to how many rows were moved; their owners are fenced off.
+ */
+export async function adoptRecovery(
+  graph: Graph,
+  mapping: Mapping,
+  generations: ReadonlyMap<string, string>,
+  { epoch, ranges }: RecoveryStart,
+): Promise<number> {
+  const known = new Map(ranges.map((range) => [progressId(mapping, range.topic, range.partition), range]));
+  const rows = [...generations].flatMap(([topic, generation]) =>
+    Array.from({ length: mapping.source.partitions }, (_, partition) => {
+      const id = progressId(mapping, topic, partition);
+      const { low = '0', end = '0' } = known.get(id) ?? {};
+      return { id, generation, low: BigInt(low), end: BigInt(end) };
+    }),
+  );
+  const [moved] = await graph.run(
+    `UNWIND $rows AS row
+     MATCH (p:_Progress {id: row.id})
+     REMOVE p._lock
+     WITH row, p WHERE p[$now.epoch] < $epoch
+     WITH row, p, p[$now.generation] <> row.generation AS remade
+     WHERE remade OR p[$now.next] < row.low OR p[$now.next] > row.end
+     SET p.next = CASE WHEN remade THEN 0 ELSE row.end END, p.generation = row.generation
+     REMOVE p.owner
+     RETURN count(*) AS moved`,
+    { rows, epoch: BigInt(epoch), now: { epoch: 'epoch', generation: 'generation', next: 'next' } },
+  );
+  return Number(moved?.['moved']);
 }
 
 /** How long a take-over waits: longer than a transaction of the former owner can hold the node. */

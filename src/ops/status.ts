@@ -1,8 +1,9 @@
 /** How things stand: each server, the slot, progress per table, dead letters. Whatever cannot be asked is shown as down. */
 import type { Mapping } from '../core/mapping.ts';
 import { describeError } from '../core/errors.ts';
-import { type Loads, paceOf, type TableLoad } from '../core/loads.ts';
+import { paceOf, type TableLoad } from '../core/loads.ts';
 import { formatLsn } from '../core/lsn.ts';
+import { type ControlState, unfinishedRecovery } from '../kafka/control.ts';
 import type { PartitionRange } from '../kafka/offsets.ts';
 import type { PartitionProgress } from '../neo4j/progress.ts';
 import type { SlotInfo } from '../postgres/slot.ts';
@@ -12,9 +13,13 @@ import { lagMs, recordsBehind } from '../pipelines/wait.ts';
 export interface StatusSources {
   readonly mapping: Mapping;
   readonly source: () => Promise<{ readonly info: SourceInfo; readonly slot: SlotInfo | null }>;
-  readonly loads: () => Promise<Loads | null>;
+  /** null: no publisher has ever been at work. */
+  readonly control: () => Promise<ControlState | null>;
   readonly topics: () => Promise<{ readonly ends: readonly PartitionRange[]; readonly deadLetters: number }>;
-  readonly graph: () => Promise<readonly PartitionProgress[]>;
+  readonly graph: () => Promise<{
+    readonly progress: readonly PartitionProgress[];
+    readonly uuid: string | null;
+  }>;
 }
 
 export interface Status {
@@ -47,25 +52,30 @@ export interface Status {
           readonly etaSeconds: number | null;
         })
       | null;
+    /** A comparison of everything has proved this graph up to here; null: none has, in this epoch. */
+    readonly verified: { readonly through: string; readonly at: string } | null;
   }[];
   /** Age of the newest change applied, while something is behind; 0 when nothing is; null if unknown. */
   readonly lagSeconds: number | null;
   readonly deadLetters: number | null;
+  /** A recovery that is not finished. */
+  readonly recovery: { readonly reasons: readonly string[]; readonly beganAt: string } | null;
 }
 
 type ServerStatus = { readonly up: true } | { readonly up: false; readonly error: string };
 
 export async function readStatus(sources: StatusSources, nowMs: number): Promise<Status> {
   const { mapping } = sources;
-  const [source, loads, topics, graph] = await Promise.all([
+  const [source, control, topics, graph] = await Promise.all([
     ask(sources.source),
-    ask(sources.loads),
+    ask(sources.control),
     ask(sources.topics),
     ask(sources.graph),
   ]);
   const slot = source.value?.slot ?? null;
   const ends = topics.value?.ends ?? null;
-  const progress = graph.value ?? null;
+  const progress = graph.value?.progress ?? null;
+  const recovery = control.value === null ? null : unfinishedRecovery(control.value);
 
   const tables = mapping.tables.map(({ table, topic }) => {
     const own = (of: { readonly topic: string }) => of.topic === topic;
@@ -77,13 +87,14 @@ export async function readStatus(sources: StatusSources, nowMs: number): Promise
       recordsBehind:
         ends === null || progress === null ? null : Number(recordsBehind(ends.filter(own), progress)),
       appliedUpTo: applied === 0 ? null : new Date(applied).toISOString(),
-      load: loadOf(loads.value?.[table], nowMs),
+      load: loadOf(control.value?.source?.loads[table], nowMs),
+      verified: verifiedOf(table, control.value, graph.value?.uuid ?? null),
     };
   });
   const lag = ends === null || progress === null ? null : lagMs(ends, progress, nowMs);
   const allUp = source.server.up && topics.server.up && graph.server.up;
   return {
-    healthy: allUp && slot?.activePid != null && slot.invalidation === null,
+    healthy: allUp && slot?.activePid != null && slot.invalidation === null && recovery === null,
     servers: { postgres: source.server, kafka: topics.server, neo4j: graph.server },
     slot:
       source.value === null
@@ -100,6 +111,7 @@ export async function readStatus(sources: StatusSources, nowMs: number): Promise
     tables,
     lagSeconds: lag === null ? null : lag / 1000,
     deadLetters: topics.value?.deadLetters ?? null,
+    recovery: recovery === null ? null : { reasons: recovery.reasons, beganAt: recovery.beganAt },
   };
 }
 
@@ -107,6 +119,17 @@ function loadOf(load: TableLoad | undefined, nowMs: number): Status['tables'][nu
   if (load === undefined) return null;
   const { state, rows, expected } = load;
   return { state, rows, expected, ...paceOf(load, nowMs) };
+}
+
+function verifiedOf(
+  table: string,
+  control: ControlState | null,
+  graph: string | null,
+): Status['tables'][number]['verified'] {
+  const verified = control?.verified.get(table);
+  if (verified === undefined || verified.epoch !== control?.source?.epoch || verified.graph !== graph)
+    return null;
+  return { through: verified.lsn, at: verified.at };
 }
 
 async function ask<T>(question: () => Promise<T>): Promise<{ value: T | null; server: ServerStatus }> {
@@ -142,11 +165,14 @@ export function formatStatus(status: Status): string {
   }
   lines.push(`lag       ${status.lagSeconds === null ? 'unknown' : `${status.lagSeconds.toFixed(1)} s`}`);
   const width = Math.max(...status.tables.map((t) => t.table.length));
-  for (const { table, recordsBehind, appliedUpTo, load } of status.tables) {
+  for (const { table, recordsBehind, appliedUpTo, load, verified } of status.tables) {
     const behind = recordsBehind === null ? 'unknown' : `${recordsBehind} records behind`;
+    const proof = verified === null ? ', not verified' : `, verified through ${verified.through}`;
     const applied = appliedUpTo === null ? '' : `, applied up to ${appliedUpTo}`;
-    lines.push(`table     ${table.padEnd(width)}  ${behind}${applied}${describe(load)}`);
+    lines.push(`table     ${table.padEnd(width)}  ${behind}${applied}${proof}${describe(load)}`);
   }
+  if (status.recovery !== null)
+    lines.push(`RECOVERING since ${status.recovery.beganAt}: ${status.recovery.reasons.join('; ')}`);
   lines.push(`dead letters  ${status.deadLetters ?? 'unknown'}`);
   return `${lines.join('\n')}\n`;
 }

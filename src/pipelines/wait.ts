@@ -24,9 +24,14 @@ export interface WaitSources {
   readonly mapping: Mapping;
   readonly sql: Sql;
   /** As recorded; null: no publisher has ever been at work. */
-  readonly recorded: () => Promise<Pick<SourceRecord, 'loads' | 'askedAgain'> | null>;
+  readonly recorded: () => Promise<Recorded | null>;
   readonly topicEnds: () => Promise<readonly PartitionRange[]>;
   readonly progress: () => Promise<readonly PartitionProgress[]>;
+}
+
+export interface Recorded extends Pick<SourceRecord, 'loads' | 'askedAgain'> {
+  /** Why a recovery was begun that is not finished; null: there is none. */
+  readonly recovering: readonly string[] | null;
 }
 
 const FIRST_POLL_MS = 10;
@@ -50,9 +55,13 @@ export async function waitUntilLoaded(
 }
 
 async function stillLoading({ mapping, recorded }: LoadSources): Promise<AppError | null> {
-  const loads = (await recorded())?.loads ?? null;
-  const pending = loads === null ? [] : unloaded(loads, mapping.tables);
-  if (loads === null || pending.length === 0) return null;
+  const source = await recorded();
+  if (source === null) return null;
+  const { loads, recovering } = source;
+  if (recovering !== null)
+    return new AppError('LOADING', `The graph is being recovered, because ${recovering.join('; ')}.`);
+  const pending = unloaded(loads, mapping.tables);
+  if (pending.length === 0) return null;
   const tables = pending.map((table) => describeLoad(table, loads[table]));
   return new AppError('LOADING', `The graph is still loading: ${tables.join(', ')}.`);
 }

@@ -95,6 +95,11 @@ export interface PublicationOptions {
   readonly manage: boolean;
 }
 
+export async function publicationExists(sql: Sql, name: string): Promise<boolean> {
+  const found = await sql.query(`select from pg_publication where pubname = $1`, [name]);
+  return found.length > 0;
+}
+
 /** Those that it does not publish; all if there is no publication. */
 export async function missingTables(
   sql: Sql,
@@ -111,14 +116,13 @@ export async function missingTables(
 export async function ensurePublication(sql: Sql, options: PublicationOptions): Promise<void> {
   const { name, slot, tables, manage } = options;
   const publication = quoteIdentifier(name);
-  const [existing] = await sql.query(`select from pg_publication where pubname = $1`, [name]);
-  if (existing === undefined) {
+  if (!(await publicationExists(sql, name))) {
     const [older] = await sql.query(`select from pg_replication_slots where slot_name = $1`, [slot]);
     if (older !== undefined) {
       throw new AppError(
         'POSTGRES_PUBLICATION',
         `The publication ${name} is missing, but its slot ${slot} exists and has changes that were never published. ` +
-          `This is a gap: select pg_drop_replication_slot('${slot}'); and recover the source.`,
+          `This is a gap: run graph recover.`,
       );
     }
     // A partitioned table is published under its own name, not under those of its partitions.

@@ -38,7 +38,7 @@ it('three projectors share the partitions; one that is paused is replaced, and w
     return rows.map((row) => String(row['owner']));
   };
   await underLoad(platform, async () => {
-    await eventually('three owners', async () => (await owners()).length === 3, 60_000);
+    await eventually('three owners', async () => (await owners()).length === 3, GIVEN_UP_MS);
     const [paused] = projectors;
     const owner = (await paused?.logged(/projecting/))?.['owner'];
     paused?.child.kill('SIGSTOP');
@@ -48,7 +48,7 @@ it('three projectors share the partitions; one that is paused is replaced, and w
       GIVEN_UP_MS,
     );
     paused?.child.kill('SIGCONT');
-    await eventually('three owners again', async () => (await owners()).length === 3, 60_000);
+    await eventually('three owners again', async () => (await owners()).length === 3, GIVEN_UP_MS);
   });
   await platform.expectEqual(120);
   for (const projector of projectors) await projector.stop();

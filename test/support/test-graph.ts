@@ -64,7 +64,7 @@ export async function createTestGraph(
   await ensureProgress(
     graph,
     mapping,
-    new Map(mapping.tables.map(({ topic }) => [topic, { generation: GENERATION }])),
+    new Map(mapping.tables.map(({ topic }) => [topic, GENERATION])),
   );
   const clear = async () => {
     await cypher('MATCH (n:Entity|Extract) DETACH DELETE n');

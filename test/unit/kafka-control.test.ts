@@ -28,7 +28,14 @@ const topic = (name: string) =>
 
 describe('what the control topic says', () => {
   it('is nothing at first', () => {
-    expect(controlState([])).toEqual({ source: null, session: 0, topics: new Map(), sessions: [] });
+    expect(controlState([])).toEqual({
+      source: null,
+      session: 0,
+      topics: new Map(),
+      recovery: null,
+      verified: new Map(),
+      sessions: [],
+    });
   });
 
   it('of the source is what the highest session said, in whatever order it was written', () => {

@@ -10,29 +10,29 @@
  * service as a gap (I6).
  */
 import { randomUUID } from 'node:crypto';
-import { setTimeout as delay } from 'node:timers/promises';
 import type { Mapping, TableMapping } from '../../core/mapping.ts';
 import type { ReaderState } from '../../core/partition-reader.ts';
 import { createKafka, type KafkaClient, type KafkaOptions } from '../../kafka/client.ts';
-import { type ControlState, readControlIfAny } from '../../kafka/control.ts';
 import { createDeadLetters } from '../../kafka/dead-letters.ts';
 import { subscribe } from '../../kafka/subscriber.ts';
+import { watchTopics } from '../../kafka/topic-ids.ts';
 import { connectNeo4j, type Graph, type Neo4jOptions } from '../../neo4j/client.ts';
 import { consumerGroup, graphIdentity } from '../../neo4j/graph-id.ts';
 import { planStatements } from '../../neo4j/plans.ts';
-import { ensureProgress, takeOver } from '../../neo4j/progress.ts';
+import { takeOver } from '../../neo4j/progress.ts';
 import { ensureSchema } from '../../neo4j/schema.ts';
 import { createWriter } from '../../neo4j/writer.ts';
 import { type Database, openDatabase } from '../../postgres/client.ts';
 import { requestRepublish } from '../../postgres/messages.ts';
 import type { Log } from '../../runtime/log.ts';
 import { keepRunning } from '../../runtime/retry.ts';
-import type { Service } from '../../runtime/service.ts';
+import { type Service, together } from '../../runtime/service.ts';
 import { requireSameSource } from '../same-source.ts';
 import { deadLetterOf } from './dead-letters.ts';
 import { type PartitionContext, runPartition } from './partition.ts';
 import { purgeNowAndThen } from './purge.ts';
 import { requestsFor } from './requests.ts';
+import { madeByPublisher, prepareProgress } from './topics.ts';
 
 export interface ProjectOptions {
   readonly mapping: Mapping;
@@ -47,8 +47,6 @@ interface Context extends ProjectOptions {
   readonly client: KafkaClient;
   readonly graph: Graph;
 }
-
-const TOPICS_POLL_MS = 500;
 
 export function projectService(options: ProjectOptions): Service {
   const { log } = options;
@@ -77,9 +75,10 @@ async function session(context: Context, signal: AbortSignal): Promise<void> {
   await ensureSchema(graph, mapping, signal);
   const identity = await graphIdentity(graph, mapping);
   await planStatements(graph, mapping, signal);
-  const { topics, source } = await madeByPublisher(context, signal);
+  const topics = await madeByPublisher(mapping, client, log, signal);
+  const { source, generations } = topics;
   if (source !== null) await requireSameSource(graph, mapping, source, { claim: true });
-  await ensureProgress(graph, mapping, topics);
+  await prepareProgress(graph, mapping, topics, log);
 
   const owner = randomUUID();
   const runId = `projector-${owner}`;
@@ -121,20 +120,18 @@ async function session(context: Context, signal: AbortSignal): Promise<void> {
     };
   }
 
-  const ended = new AbortController();
-  const purging = purgeNowAndThen(graph, mapping, log, AbortSignal.any([signal, ended.signal]));
-  try {
-    await subscribe(
+  const projecting = (stop: AbortSignal) =>
+    subscribe(
       client,
       {
         groupId: consumerGroup(mapping.sink.consumerGroupPrefix, identity),
-        topics: [...topics.keys()],
+        topics: [...generations.keys()],
         maxRecordsPerBatch: mapping.sink.batch.maxRecords,
         maxBytesPerBatch: mapping.sink.batch.maxBytes,
       },
       {
         async onAssigned({ topic, partition }) {
-          const generation = topics.get(topic)?.generation ?? '';
+          const generation = generations.get(topic) ?? '';
           const taken = await takeOver(graph, mapping, { topic, partition, owner, generation });
           takenOver.set(`${topic}-${partition}`, { next: taken.next, reader: taken });
           return taken.next;
@@ -155,27 +152,15 @@ async function session(context: Context, signal: AbortSignal): Promise<void> {
         },
       },
       log,
-      signal,
+      stop,
     );
+  try {
+    await together([
+      { run: projecting },
+      { run: (stop) => purgeNowAndThen(graph, mapping, log, stop) },
+      { run: (stop) => watchTopics(client, generations, stop) },
+    ]).run(signal);
   } finally {
-    ended.abort();
-    await purging;
     await deadLetters.close();
-  }
-}
-
-/** The data topics with their generations, once the publisher has made all of them, and what they are of. */
-async function madeByPublisher(
-  { mapping, client, log }: Context,
-  signal: AbortSignal,
-): Promise<Pick<ControlState, 'topics' | 'source'>> {
-  for (let attempt = 1; ; attempt++) {
-    const state = await readControlIfAny(client, mapping.controlTopic, signal);
-    const names = mapping.tables.map(({ topic }) => topic);
-    const topics = new Map([...(state?.topics ?? [])].filter(([topic]) => names.includes(topic)));
-    if (state !== null && topics.size === names.length) return { topics, source: state.source };
-    const missing = names.filter((topic) => !topics.has(topic));
-    if (attempt === 1) log.info({ topics: missing }, 'waiting for the publisher to make the topics');
-    await delay(TOPICS_POLL_MS, undefined, { signal });
   }
 }

@@ -3,7 +3,6 @@
  * tables have passed their checks. Order of a first start: the control record that says one has begun, topics,
  * publication, slot; so that it can die anywhere and be begun again, while anything missing later is a gap (I6).
  */
-import { randomUUID } from 'node:crypto';
 import { tableName } from '../../core/change.ts';
 import { AppError } from '../../core/errors.ts';
 import type { Loads } from '../../core/loads.ts';
@@ -27,6 +26,7 @@ import {
   type SourceRecord,
 } from '../../kafka/control.ts';
 import { deadLetterTopicSpec } from '../../kafka/dead-letters.ts';
+import { requireSameTopics, topicIds } from '../../kafka/topic-ids.ts';
 import { ensureTopics, topicsExist, type TopicSpec, withAdmin } from '../../kafka/topics.ts';
 import type { Sql } from '../../postgres/client.ts';
 import { createSlot, ensurePublication, inspectSlot, missingTables } from '../../postgres/slot.ts';
@@ -49,12 +49,15 @@ export async function checkSource({ sql, mapping }: PrepareContext, signal: Abor
 }
 
 /** The control topic comes before everything else that is made: a first start says there that it has begun. */
-export async function openControl({ mapping, client, log }: PrepareContext): Promise<ControlWriter> {
+export async function openControl(
+  { mapping, client, log }: PrepareContext,
+  ofNoUse?: AbortSignal,
+): Promise<ControlWriter> {
   const { controlTopic, source } = mapping;
   await withAdmin(client, (admin) =>
     ensureTopics(admin, [controlTopicSpec(controlTopic, source.replicationFactor)]),
   );
-  return createControlWriter(client, controlTopic, log);
+  return createControlWriter(client, controlTopic, log, ofNoUse === undefined ? {} : { signal: ofNoUse });
 }
 
 export interface Prepared {
@@ -62,6 +65,8 @@ export interface Prepared {
   readonly observed: ObservedSource;
   readonly decision: Exclude<SourceDecision, { readonly kind: 'gap' }>;
   readonly loads: Loads;
+  /** Ids of all topics that are written to. */
+  readonly topics: ReadonlyMap<string, string>;
 }
 
 /**
@@ -91,35 +96,53 @@ export async function prepare(
     const present = await topicsExist(admin, topics);
     const decision = decideSource(recordedSource(state.source), observed, present.length > 0);
     if (decision.kind === 'gap') throw sourceChanged(decision.reason);
-    const lost = topics.filter((topic) => state.topics.has(topic) && !present.includes(topic));
-    if (lost.length > 0) throw topicsLost(lost);
+    requireSameTopics(generationsOf(state), await topicIds(client, [...state.topics.keys()]));
 
     const first = observed.slot === null;
-    if (first) await control.write([beginning(mapping, state, source)]);
+    if (first) {
+      const now = Date.now();
+      const epoch = state.source?.epoch ?? nextGeneration(0, now);
+      const session = nextGeneration(state.session, now);
+      await control.write([beginning(mapping, source, { epoch, session })]);
+    }
     const deadLetters = deadLetterTopicSpec(mapping.deadLetterTopic, replicationFactor);
     const { created } = await ensureTopics(admin, [...dataTopics(mapping), deadLetters]);
-    await nameGenerations(control, state, topics);
+    const generations = await nameGenerations(context, control, state, [...topics, mapping.deadLetterTopic]);
     const loads = await preparePublication(context, control, state, first);
     if (first) {
       await createSlot(sql, slot, signal);
       log.info({ topics: created, slot }, 'first start: topics, publication and slot are made');
     }
-    return { state, observed, decision, loads };
+    return { state, observed, decision, loads, topics: generations };
   });
 }
 
 /** Each topic's generation is written once, when it is first seen here: just created, or adopted empty. */
 async function nameGenerations(
+  { client, mapping }: PrepareContext,
   control: ControlWriter,
   state: ControlState,
   topics: readonly string[],
-): Promise<void> {
+): Promise<ReadonlyMap<string, string>> {
+  const ids = await topicIds(client, [...topics, mapping.controlTopic]);
   const createdAt = new Date().toISOString();
   const unnamed = topics.filter((topic) => !state.topics.has(topic));
-  if (unnamed.length === 0) return;
   await control.write(
-    unnamed.map((topic) => ({ kind: 'topic', topic, generation: randomUUID(), createdAt })),
+    unnamed.map((topic) => ({ kind: 'topic', topic, generation: idOf(ids, topic), createdAt })),
   );
+  return ids;
+}
+
+/** News of a topic that was just created may not have reached every broker. */
+function idOf(ids: ReadonlyMap<string, string>, topic: string): string {
+  const id = ids.get(topic);
+  if (id === undefined)
+    throw new AppError('KAFKA_UNREACHABLE', `Topic ${topic} is not known to all brokers yet.`);
+  return id;
+}
+
+export function generationsOf({ topics }: ControlState): ReadonlyMap<string, string> {
+  return new Map([...topics].map(([topic, { generation }]) => [topic, generation]));
 }
 
 /** A table that was not published while others were has to be loaded again: that is recorded before it is added. */
@@ -157,31 +180,27 @@ async function requireTables(
   throw new AppError(first.code, `The database does not fit the connector files:\n${lines.join('\n')}\n`);
 }
 
-function beginning(mapping: Mapping, state: ControlState, source: SourceInfo): ControlRecord {
-  const { systemIdentifier, timeline, database } = source;
-  const now = Date.now();
+/** The record of a source that is about to be begun. */
+export function beginning(
+  mapping: Mapping,
+  { systemIdentifier, timeline, database }: SourceInfo,
+  { epoch, session }: { readonly epoch: number; readonly session: number },
+): ControlRecord {
   return {
     kind: 'source',
     systemIdentifier,
     timeline,
     database,
     slot: mapping.source.slot,
-    epoch: state.source?.epoch ?? nextGeneration(0, now),
-    session: nextGeneration(state.session, now),
+    epoch,
+    session,
     acknowledged: null,
     lastCommit: null,
     loads: {},
     askedAgain: null,
     xids: [],
-    at: new Date(now).toISOString(),
+    at: new Date().toISOString(),
   };
-}
-
-function topicsLost(topics: readonly string[]): AppError {
-  return new AppError(
-    'KAFKA_TOPIC_CHANGED',
-    `Kafka no longer has ${topics.join(', ')}, which earlier sessions wrote.`,
-  );
 }
 
 /** Compacted, never expiring: a delete is a record that must stay (design §8). */

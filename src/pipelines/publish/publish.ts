@@ -15,7 +15,9 @@ import { formatLsn, LSN_ZERO } from '../../core/lsn.ts';
 import type { Mapping } from '../../core/mapping.ts';
 import { maxRecordBytes, recordEncoder } from '../../core/records.ts';
 import { createKafka, type KafkaClient, type KafkaOptions } from '../../kafka/client.ts';
+import { unfinishedRecovery } from '../../kafka/control.ts';
 import { createPublisher } from '../../kafka/publisher.ts';
+import { watchTopics } from '../../kafka/topic-ids.ts';
 import { type Database, openDatabase, type Sql, withDeadline } from '../../postgres/client.ts';
 import { createRowReader } from '../../postgres/rows.ts';
 import { inspectSlot } from '../../postgres/slot.ts';
@@ -84,7 +86,8 @@ interface Context extends PublishOptions {
 async function session(context: Context, signal: AbortSignal): Promise<void> {
   const { mapping, sql, log } = context;
   await checkSource(context, signal);
-  const control = await openControl(context);
+  const topicsChanged = new AbortController();
+  const control = await openControl(context, topicsChanged.signal);
   let stream: ReplicationStream | null = null;
   try {
     if ((await inspectSlot(sql, mapping.source.slot, signal)) === null)
@@ -99,7 +102,8 @@ async function session(context: Context, signal: AbortSignal): Promise<void> {
       mapping,
       sql: prompt,
       recorded: prepared.loads,
-      skip: !context.initialLoad,
+      // A recovery is nothing without its load.
+      skip: !context.initialLoad && unfinishedRecovery(prepared.state) === null,
       log,
     });
     const asked = { again: prepared.state.source?.askedAgain ?? null };
@@ -109,7 +113,8 @@ async function session(context: Context, signal: AbortSignal): Promise<void> {
       askedAgain: () => asked.again,
     });
     log.info({ epoch: taken.epoch, session: taken.session, slot: mapping.source.slot }, 'streaming');
-    await publish(context, stream, taken, { prompt, visibility, loader, asked }, prepared.observed.database);
+    const running = { prompt, visibility, loader, asked, topics: prepared.topics, topicsChanged };
+    await publish(context, stream, taken, running, prepared.observed.database);
   } finally {
     await stream?.close();
     await control.close();
@@ -121,19 +126,31 @@ interface Running {
   readonly visibility: Visibility;
   readonly loader: Loader;
   readonly asked: { again: string | null };
+  readonly topics: ReadonlyMap<string, string>;
+  /** Aborted when they are not what they were: nothing more is sent to them. */
+  readonly topicsChanged: AbortController;
 }
 
 async function publish(
   { mapping, reader, client, log }: Context,
   stream: ReplicationStream,
   taken: Session,
-  { prompt, visibility, loader, asked }: Running,
+  { prompt, visibility, loader, asked, topics, topicsChanged }: Running,
   database: string,
 ): Promise<void> {
   const { epoch, session } = taken;
   const { maxMessageBytes, topicPrefix } = mapping.source;
-  const topics = [...mapping.tables.map((table) => table.topic), mapping.deadLetterTopic];
-  const publisher = await createPublisher(client, { topics, maxRecordBytes: maxMessageBytes }, log);
+  const written = [...mapping.tables.map((table) => table.topic), mapping.deadLetterTopic];
+  const publisher = await createPublisher(
+    client,
+    { topics: written, maxRecordBytes: maxMessageBytes, signal: topicsChanged.signal },
+    log,
+  );
+  const watched = (stop: AbortSignal) =>
+    watchTopics(client, topics, stop).catch((error: unknown) => {
+      topicsChanged.abort();
+      throw error;
+    });
   const mapped = new Map(mapping.tables.map((table) => [table.table, table]));
   const shown = new Map<number, Relation>();
   const encoder = recordEncoder(mapping, { name: topicPrefix, database, epoch, session });
@@ -188,7 +205,7 @@ async function publish(
       },
       answer: republisher.answer,
       async beside(signal) {
-        await Promise.all([visibility.watch(signal), loader.run(signal)]);
+        await Promise.all([visibility.watch(signal), loader.run(signal), watched(signal)]);
       },
       onCommit({ transaction }) {
         visibility.received(transaction.xid);

@@ -1,0 +1,206 @@
+/** `graph recover`: what is wrong to stdout, a question, then a new beginning, until the graph is proved again. */
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createInterface } from 'node:readline/promises';
+import { entityTable } from '../core/entity-table.ts';
+import { AppError, describeError, isAppError } from '../core/errors.ts';
+import { formatLsn, type Lsn } from '../core/lsn.ts';
+import {
+  createControlWriter,
+  NO_CONTROL,
+  type RecoveryRecord,
+  unfinishedRecovery,
+} from '../kafka/control.ts';
+import { spoolFile } from '../ops/spool-file.ts';
+import { beginRecovery } from '../pipelines/recover/recover.ts';
+import { findGap, type Gap } from '../pipelines/recover/gap.ts';
+import { checkSource, openControl } from '../pipelines/publish/prepare.ts';
+import { waitForGraph, type WaitSources, waitUntilLoaded } from '../pipelines/wait.ts';
+import { lockRun } from '../postgres/run-lock.ts';
+import { enabledGraphContext, type GraphContext } from './graph-context.ts';
+import { controlOf, SERVERS, type Servers, waitSources, withServers } from './graph-reports.ts';
+import { EVERYTHING, prove, type Proved } from './proof.ts';
+import { exitCodeOf, stopSignal } from './stop-signal.ts';
+import { stillOpen } from './sync-data-outcome.ts';
+import { besideStream } from './sync-data-ways.ts';
+
+export interface RecoverOptions {
+  /** Begin without asking. */
+  readonly yes: boolean;
+}
+
+const SAY_EVERY_MS = 10_000;
+/** Comparisons: what changed all the time in one may stand still in the next. */
+const ATTEMPTS = 3;
+
+export async function runRecover({ yes }: RecoverOptions): Promise<void> {
+  const context = enabledGraphContext('recover', SERVERS);
+  const stop = stopSignal();
+  const lock = await lockRun(context.databaseUrl, 'graph recover', context.mapping.source.slot);
+  try {
+    await withServers(context, (servers) => recover(context, servers, yes, stop.signal));
+  } catch (error) {
+    if (!stop.signal.aborted) throw error;
+    process.exitCode = exitCodeOf(stop.signal.reason);
+  } finally {
+    stop.end();
+    await lock.release();
+  }
+}
+
+async function recover(
+  context: GraphContext,
+  servers: Servers,
+  yes: boolean,
+  signal: AbortSignal,
+): Promise<void> {
+  const { mapping } = context;
+  const gap = await findGap({ mapping, ...servers }, signal);
+  if (gap.reasons.length > 0) {
+    process.stdout.write(whatIsWrong(gap, mapping.tables.length));
+    if (!yes && !(await confirmed(signal))) {
+      process.stdout.write('Nothing was changed.\n');
+      process.exitCode = 1;
+      return;
+    }
+    await begin(context, servers, gap, signal);
+  } else if (unfinishedRecovery(gap.control) === null) {
+    process.stdout.write('There is no gap: nothing to recover.\n');
+    return;
+  }
+  process.stdout.write('Publisher and projector (graph replicate) have to run now: they load all tables.\n');
+  await untilLoaded(context, servers, signal);
+  const through = await proveAndFinish(context, servers, signal);
+  process.stdout.write(
+    `The graph is recovered: verified through ${formatLsn(through.lsn)} of epoch ${through.epoch}.\n`,
+  );
+}
+
+function whatIsWrong({ reasons, slot, next }: Gap, tables: number): string {
+  return [
+    'This is a gap: changes may have been lost.',
+    ...reasons.map((reason) => `  - ${reason}`),
+    'To recover from it:',
+    `  - ${slot === null ? 'a slot is made' : 'the slot is dropped and made again'}; epoch ${next.epoch} begins`,
+    `  - all rows of ${tables} tables are published again, while changes go on`,
+    '  - then everything is compared, and what the graph has too much is deleted',
+    'The graph can be read all the time; until the end it is not proved.',
+    '',
+  ].join('\n');
+}
+
+async function confirmed(signal: AbortSignal): Promise<boolean> {
+  if (!process.stdin.isTTY)
+    throw new AppError('USAGE', 'recover asks before it begins: answer on a terminal, or give --yes.');
+  const terminal = createInterface({ input: process.stdin, output: process.stderr });
+  try {
+    return (await terminal.question('Type "recover" to begin: ', { signal })).trim() === 'recover';
+  } finally {
+    terminal.close();
+  }
+}
+
+async function begin(
+  context: GraphContext,
+  { sql, client }: Servers,
+  gap: Gap,
+  signal: AbortSignal,
+): Promise<void> {
+  const { mapping, log } = context;
+  if (gap.slot?.activePid != null)
+    throw new AppError(
+      'SLOT_ACTIVE',
+      `A publisher is at work on the slot ${mapping.source.slot}. Stop it, and run recover again.`,
+    );
+  const preparing = { mapping, sql, client, log, managePublication: true };
+  // What keeps a publisher from starting afterwards is found before anything is given up.
+  await checkSource(preparing, signal);
+  const control = await openControl(preparing);
+  try {
+    const epoch = await beginRecovery({ sql, mapping, control }, gap);
+    log.warn({ epoch, reasons: gap.reasons }, 'a recovery has begun');
+  } finally {
+    await control.close();
+  }
+}
+
+/** Waits for as long as it takes, and says how far it is. */
+async function untilLoaded(context: GraphContext, servers: Servers, signal: AbortSignal): Promise<void> {
+  const sources = duringRecovery(waitSources(servers, context));
+  for (;;) {
+    try {
+      await waitUntilLoaded(sources, SAY_EVERY_MS, signal);
+      await waitForGraph(sources, SAY_EVERY_MS, signal);
+      return;
+    } catch (error) {
+      if (!isAppError(error, 'LOADING') && !isAppError(error, 'TIMED_OUT')) throw error;
+      process.stderr.write(`${describeError(error)}\n`);
+    }
+  }
+}
+
+/** `wait` refuses while a recovery is on; this is the one that knows what it waits for. */
+function duringRecovery(sources: WaitSources): WaitSources {
+  const recorded = async () => {
+    const found = await sources.recorded();
+    return found === null ? null : { ...found, recovering: null };
+  };
+  return { ...sources, recorded };
+}
+
+/** Throws NOT_PROVED with the recovery left open. */
+async function proveAndFinish(
+  context: GraphContext,
+  servers: Servers,
+  signal: AbortSignal,
+): Promise<{ readonly lsn: Lsn; readonly epoch: number }> {
+  for (let attempt = 1; ; attempt++) {
+    const { outcome, through } = await proveOnce(context, servers, signal);
+    const recovery = unfinishedRecovery((await controlOf(servers.client, context.mapping)) ?? NO_CONTROL);
+    if (through !== null && recovery?.epoch === through.epoch) {
+      await finish(context, servers, recovery);
+      return through;
+    }
+    if (attempt === ATTEMPTS)
+      throw new AppError('NOT_PROVED', `${stillOpen(outcome)} entities or other keys are not proved yet.`);
+  }
+}
+
+async function proveOnce(context: GraphContext, servers: Servers, signal: AbortSignal): Promise<Proved> {
+  const folder = mkdtempSync(join(tmpdir(), 'graph-recover-'));
+  const resultsFile = join(folder, 'report.json');
+  try {
+    return await prove(
+      context,
+      servers,
+      {
+        ...EVERYTHING,
+        entities: entityTable(context.mapping),
+        begin: besideStream,
+        resultsFile,
+        writeReport: () => Promise.resolve(),
+        spool: await spoolFile(resultsFile, false),
+        emit(_, event, fields) {
+          context.log.info(fields ?? {}, event);
+        },
+      },
+      signal,
+    );
+  } finally {
+    rmSync(folder, { recursive: true });
+  }
+}
+
+async function finish(
+  { mapping, log }: GraphContext,
+  { client }: Servers,
+  recovery: RecoveryRecord,
+): Promise<void> {
+  const control = await createControlWriter(client, mapping.controlTopic, log);
+  try {
+    await control.write([{ kind: 'recovery', ...recovery, finishedAt: new Date().toISOString() }]);
+  } finally {
+    await control.close();
+  }
+}

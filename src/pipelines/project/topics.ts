@@ -1,0 +1,58 @@
+/** What the projector reads: the topics that the publisher has made, and whether they still are what was recorded (I8). */
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Mapping } from '../../core/mapping.ts';
+import type { KafkaClient } from '../../kafka/client.ts';
+import {
+  type ControlState,
+  readControlIfAny,
+  type SourceRecord,
+  unfinishedRecovery,
+} from '../../kafka/control.ts';
+import { requireSameTopics, topicIds } from '../../kafka/topic-ids.ts';
+import type { Graph } from '../../neo4j/client.ts';
+import { adoptRecovery, ensureProgress } from '../../neo4j/progress.ts';
+import type { Log } from '../../runtime/log.ts';
+
+export interface Topics {
+  /** By topic. */
+  readonly generations: ReadonlyMap<string, string>;
+  readonly source: SourceRecord | null;
+  readonly recovery: ControlState['recovery'];
+}
+
+const POLL_MS = 500;
+
+/** Resolves once there is a record of all of them. Throws KAFKA_TOPIC_CHANGED if Kafka has others by now. */
+export async function madeByPublisher(
+  mapping: Mapping,
+  client: KafkaClient,
+  log: Log,
+  signal: AbortSignal,
+): Promise<Topics> {
+  const names = mapping.tables.map(({ topic }) => topic);
+  for (let attempt = 1; ; attempt++) {
+    const state = await readControlIfAny(client, mapping.controlTopic, signal);
+    const missing = names.filter((topic) => state?.topics.has(topic) !== true);
+    if (state !== null && missing.length === 0) {
+      const generations = new Map(names.map((name) => [name, state.topics.get(name)?.generation ?? '']));
+      requireSameTopics(generations, await topicIds(client, names));
+      return { generations, source: state.source, recovery: unfinishedRecovery(state) };
+    }
+    if (attempt === 1) log.info({ topics: missing }, 'waiting for the publisher to make the topics');
+    await delay(POLL_MS, undefined, { signal });
+  }
+}
+
+/** A progress row for every partition, as the topics are now. */
+export async function prepareProgress(
+  graph: Graph,
+  mapping: Mapping,
+  { generations, recovery }: Topics,
+  log: Log,
+): Promise<void> {
+  await ensureProgress(graph, mapping, generations);
+  if (recovery === null) return;
+  const adopted = await adoptRecovery(graph, mapping, generations, recovery);
+  if (adopted > 0)
+    log.warn({ partitions: adopted, epoch: recovery.epoch }, 'progress goes on where the recovery began');
+}

@@ -1,0 +1,97 @@
+/**
+ * What is no longer as it was recorded, in source, topics and graph (I6): all of it at once, so that an operator can
+ * judge. Reads only.
+ */
+import { nextGeneration } from '../../core/position.ts';
+import { decideSource } from '../../core/source-identity.ts';
+import type { Mapping } from '../../core/mapping.ts';
+import type { KafkaClient } from '../../kafka/client.ts';
+import { type ControlState, NO_CONTROL, readControlIfAny, unfinishedRecovery } from '../../kafka/control.ts';
+import type { PartitionRange } from '../../kafka/offsets.ts';
+import { changedTopics, topicIds } from '../../kafka/topic-ids.ts';
+import { endOffsets, withAdmin } from '../../kafka/topics.ts';
+import type { Graph } from '../../neo4j/client.ts';
+import { type PartitionProgress, readProgress } from '../../neo4j/progress.ts';
+import type { Sql } from '../../postgres/client.ts';
+import { inspectSlot, publicationExists, type SlotInfo } from '../../postgres/slot.ts';
+import { inspectSource, type SourceInfo } from '../../postgres/source.ts';
+import { generationsOf, recordedSource } from '../publish/prepare.ts';
+
+export interface Gap {
+  /** For people, a sentence each; none: there is no gap. */
+  readonly reasons: readonly string[];
+  /** Topics that earlier sessions wrote and that are not there any more, or are others. */
+  readonly lostTopics: readonly string[];
+  readonly ranges: readonly PartitionRange[];
+  readonly source: SourceInfo;
+  readonly slot: SlotInfo | null;
+  readonly control: ControlState;
+  /** Above all that control topic or graph know of. */
+  readonly next: { readonly epoch: number; readonly session: number };
+}
+
+export async function findGap(
+  { mapping, sql, client, graph }: { mapping: Mapping; sql: Sql; client: KafkaClient; graph: Graph },
+  signal: AbortSignal,
+): Promise<Gap> {
+  const names = mapping.tables.map(({ topic }) => topic);
+  // Of what a publisher at work moves, whatever must not be ahead of the other is looked at first.
+  const slot = await inspectSlot(sql, mapping.source.slot, signal);
+  const progress = await readProgress(graph, mapping);
+  const control = (await readControlIfAny(client, mapping.controlTopic, signal)) ?? NO_CONTROL;
+  const ids = await topicIds(client, [...names, ...control.topics.keys()]);
+  const present = names.filter((topic) => ids.has(topic));
+  const source = await inspectSource(sql, signal);
+  const published = await publicationExists(sql, mapping.source.publication);
+  const ends = await withAdmin(client, (admin) => endOffsets(admin, present));
+  const ranges = [...ends].flatMap(([topic, of]) => of.map((range) => ({ topic, ...range })));
+  const decision = decideSource(recordedSource(control.source), { ...source, slot }, present.length > 0);
+  const { gone, remade } = changedTopics(generationsOf(control), ids);
+  const lostTopics = [...gone, ...remade];
+  const epochs = [
+    control.source?.epoch ?? 0,
+    control.recovery?.epoch ?? 0,
+    ...progress.map(({ epoch }) => epoch),
+  ];
+  return {
+    reasons: [
+      ...(decision.kind === 'gap' ? [decision.reason] : []),
+      ...(slot !== null && !published ? [`the publication ${mapping.source.publication} is missing`] : []),
+      ...gone.map((topic) => `topic ${topic} no longer exists`),
+      ...remade.map((topic) => `topic ${topic} was deleted and made again`),
+      ...misfits(progress, ranges, control, new Set(lostTopics)),
+    ],
+    lostTopics,
+    ranges,
+    source,
+    slot,
+    control,
+    next: {
+      epoch: nextGeneration(Math.max(...epochs), Date.now()),
+      session: nextGeneration(
+        Math.max(control.session, ...progress.map(({ session }) => session)),
+        Date.now(),
+      ),
+    },
+  };
+}
+
+/** Progress of the graph that the topics cannot go on from, and that no recovery is about to mend. */
+function misfits(
+  progress: readonly PartitionProgress[],
+  ranges: readonly PartitionRange[],
+  control: ControlState,
+  lost: ReadonlySet<string>,
+): string[] {
+  const recovery = unfinishedRecovery(control);
+  return progress.flatMap(({ topic, partition, next, generation, epoch }) => {
+    const recorded = control.topics.get(topic)?.generation;
+    if (lost.has(topic) || recorded === undefined || (recovery !== null && epoch < recovery.epoch)) return [];
+    if (generation !== recorded) return [`the graph knows another topic ${topic}, partition ${partition}`];
+    const range = ranges.find((r) => r.topic === topic && r.partition === partition);
+    if (range === undefined || (next >= range.low && next <= range.end)) return [];
+    return [
+      `the graph goes on at offset ${next} of ${topic}-${partition}, which holds ${range.low} up to ${range.end}`,
+    ];
+  });
+}

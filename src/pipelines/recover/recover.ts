@@ -1,0 +1,41 @@
+/**
+ * `graph recover`: the source begins anew after a gap (I6).
+ *
+ *   drop the slot ─▶ record: a recovery of a higher epoch, lost topics forgotten, nothing acknowledged, nothing loaded
+ *     ─▶ the publisher's first start: topics, publication, slot, all tables ─▶ the projector adopts ─▶ all is compared
+ *
+ * Guarantee: from the first step on nothing counts as proved or loaded until all of it is; whatever ends a recovery,
+ * the next one goes on or begins anew. What was deleted in the gap is found by the comparison alone. On failure: as
+ * `Sql` and `ControlWriter`.
+ */
+import type { Mapping } from '../../core/mapping.ts';
+import type { ControlWriter } from '../../kafka/control.ts';
+import type { Sql } from '../../postgres/client.ts';
+import { dropSlot } from '../../postgres/slot.ts';
+import { beginning } from '../publish/prepare.ts';
+import type { Gap } from './gap.ts';
+
+/** The slot must not be in use. Resolves, once all is durable, to the new epoch. */
+export async function beginRecovery(
+  { sql, mapping, control }: { sql: Sql; mapping: Mapping; control: ControlWriter },
+  gap: Gap,
+): Promise<number> {
+  const { next, source } = gap;
+  // First: without it no publisher goes on from what it recorded.
+  if (gap.slot !== null) await dropSlot(sql, mapping.source.slot);
+  await control.forgetTopics(gap.lostTopics);
+  await control.write([
+    {
+      kind: 'recovery',
+      epoch: next.epoch,
+      reasons: [...gap.reasons],
+      beganAt: new Date().toISOString(),
+      finishedAt: null,
+      ranges: gap.ranges.map(({ topic, partition, low, end }) => {
+        return { topic, partition, low: low.toString(), end: end.toString() };
+      }),
+    },
+    beginning(mapping, source, next),
+  ]);
+  return next.epoch;
+}

@@ -1,0 +1,207 @@
+/**
+ * Gaps (I6): each is detected by a clear end, nothing goes on by guessing, and `graph recover` leaves a graph that equals
+ * the database again: what changed in the gap, and what was deleted in it.
+ */
+import { ConfigResourceTypes, ConfigSource, Kafka, logLevel } from 'kafkajs';
+import { afterAll, afterEach, beforeEach, expect, it } from 'vitest';
+import { load } from '../../src/sample/load.ts';
+import { createPlatform, eventually, type Platform, type Process, underLoad } from '../support/platform.ts';
+import { servers } from '../support/servers.ts';
+
+const DETECTED_MS = 30_000;
+
+const kafka = new Kafka({ brokers: servers().kafkaBrokers.split(','), logLevel: logLevel.NOTHING }).admin();
+let platform: Platform;
+let replicator: Process;
+
+beforeEach(async () => {
+  platform = await createPlatform('gap');
+  const client = await platform.sql.connect();
+  await load(client, { seed: 7, entities: 300 });
+  client.release();
+  replicator = platform.start(['replicate']);
+  await replicator.logged(/partitions assigned/);
+  await platform.expectEqual();
+});
+afterEach(() => platform.dispose());
+afterAll(() => kafka.disconnect());
+
+/** What a replicator that is away does not see: some rows go, some change. */
+async function changeInTheGap(): Promise<readonly string[]> {
+  const { rows } = await platform.sql.query<{ id: string }>(
+    `delete from entity where id in (select id from entity order by id limit 10) returning id::text`,
+  );
+  await platform.sql.query(
+    `update entity set last_updated_at = now() where id in (select id from entity order by id limit 20)`,
+  );
+  return rows.map(({ id }) => id);
+}
+
+async function expectGone(ids: readonly string[]): Promise<void> {
+  const [found] = await platform.cypher(
+    `MATCH (n:${platform.names.labels.entity}) WHERE n.id IN $ids AND NOT n:Stub RETURN count(n) AS n`,
+    { ids },
+  );
+  expect(found?.['n']).toBe(0n);
+}
+
+/** Ends by itself with this error and what to do. */
+async function expectRefused(process: Process, said: RegExp): Promise<void> {
+  const code = await Promise.race([
+    process.exited,
+    new Promise((resolve) => setTimeout(resolve, DETECTED_MS, 'still running')),
+  ]);
+  expect({ code, stderr: process.stderr() }).toMatchObject({
+    code: 1,
+    stderr: expect.stringMatching(said) as string,
+  });
+  expect(process.stderr()).toMatch(/graph recover/);
+}
+
+/** From the gap to a proved graph, with the replicator under load meanwhile. */
+async function recover(said: RegExp): Promise<void> {
+  const refused = await platform.run(['recover']);
+  expect(refused).toMatchObject({ code: 2, stderr: expect.stringMatching(/--yes/) as string });
+  expect(refused.stdout).toMatch(said);
+
+  const recovering = platform.start(['recover', '--yes']);
+  await recovering.logged(/a recovery has begun/);
+  const waited = await platform.run(['wait', '--timeout', '1']);
+  expect(waited).toMatchObject({ code: 1, stderr: expect.stringMatching(/being recovered/) as string });
+  const checked = await platform.run(['sync-data', '--check-results-file', `${platform.connectors}/r.json`]);
+  expect(checked).toMatchObject({ code: 1, stderr: expect.stringMatching(/being recovered/) as string });
+
+  const again = platform.start(['replicate']);
+  await underLoad(platform, async () => {
+    expect(await recovering.exited, recovering.stderr().slice(-3000)).toBe(0);
+  });
+  expect(recovering.stdout()).toMatch(/verified through [0-9A-F]+\/[0-9A-F]+ of epoch \d+/);
+  await platform.expectEqual();
+  const status = JSON.parse((await platform.run(['status', '--json'])).stdout) as {
+    recovery: unknown;
+    tables: { verified: { through: string } | null }[];
+  };
+  expect(status.recovery).toBeNull();
+  for (const { verified } of status.tables) expect(verified?.through).toMatch(/^[0-9A-F]+\/[0-9A-F]+$/);
+  const nothing = await platform.run(['recover']);
+  expect(nothing).toMatchObject({ code: 0, stdout: 'There is no gap: nothing to recover.\n' });
+  await again.stop();
+}
+
+/** Kafka deletes no records of a topic that is compacted only. */
+async function cleanupPolicy(topic: string, value: string): Promise<void> {
+  const current = await kafka.describeConfigs({
+    resources: [{ type: ConfigResourceTypes.TOPIC, name: topic }],
+    includeSynonyms: false,
+  });
+  const own = (current.resources[0]?.configEntries ?? [])
+    .filter(
+      ({ configSource, configName }) =>
+        configSource === ConfigSource.TOPIC_CONFIG && configName !== 'cleanup.policy',
+    )
+    .map(({ configName, configValue }) => ({ name: configName, value: configValue }));
+  await kafka.alterConfigs({
+    validateOnly: false,
+    resources: [
+      {
+        type: ConfigResourceTypes.TOPIC,
+        name: topic,
+        configEntries: [...own, { name: 'cleanup.policy', value }],
+      },
+    ],
+  });
+}
+
+it('a slot that was dropped', async () => {
+  await replicator.stop();
+  await platform.sql.query('select pg_drop_replication_slot($1)', [platform.name]);
+  const gone = await changeInTheGap();
+  await expectRefused(platform.start(['replicate']), /the slot gap_\w+ no longer exists/);
+  await recover(/the slot gap_\w+ no longer exists/);
+  await expectGone(gone);
+});
+
+it('a slot that was dropped and made again by hand', async () => {
+  await replicator.stop();
+  await platform.sql.query('select pg_drop_replication_slot($1)', [platform.name]);
+  const gone = await changeInTheGap();
+  await platform.sql.query(`select pg_create_logical_replication_slot($1, 'pgoutput')`, [platform.name]);
+  await expectRefused(platform.start(['replicate']), /the slot stands at .*, ahead of the recorded/);
+  await recover(/ahead of the recorded/);
+  await expectGone(gone);
+});
+
+it('the control topic deleted, while all is at work', async () => {
+  await kafka.deleteTopics({ topics: [`${platform.name}.control`] });
+  await expectRefused(replicator, /KAFKA_TOPIC_CHANGED|no longer has|holds no record of the source/);
+  const gone = await changeInTheGap();
+  await recover(/the slot exists, but the control topic holds no record of the source/);
+  await expectGone(gone);
+});
+
+it('a data topic deleted and made again, while all is at work', async () => {
+  const topic = `${platform.name}.public.entity`;
+  await kafka.deleteTopics({ topics: [topic] });
+  await kafka.createTopics({
+    topics: [{ topic, numPartitions: 4, configEntries: [{ name: 'cleanup.policy', value: 'compact' }] }],
+    waitForLeaders: true,
+  });
+  await expectRefused(
+    replicator,
+    /other topics under the names .*public\.entity|goes on at offset \d+ of \S+public\.entity/,
+  );
+  await kafka.deleteTopics({ topics: [topic] });
+  const gone = await changeInTheGap();
+  await expectRefused(platform.start(['publish']), /no longer has .*public\.entity/);
+  await recover(/topic \S+public\.entity no longer exists/);
+  await expectGone(gone);
+});
+
+it('the graph is ahead of a topic that lost its end, or behind its beginning', async () => {
+  await replicator.stop();
+  const topic = `${platform.name}.public.relation`;
+  await platform.cypher(
+    `MATCH (p:_Progress {namespace: $name, topic: $topic, partition: 1}) SET p.next = p.next + 1000000`,
+    { name: platform.name, topic },
+  );
+  const { low, high } = (await kafka.fetchTopicOffsets(`${platform.name}.public.entity`))[2] ?? {};
+  expect(Number(high)).toBeGreaterThan(Number(low));
+  await cleanupPolicy(`${platform.name}.public.entity`, 'delete');
+  await kafka.deleteTopicRecords({
+    topic: `${platform.name}.public.entity`,
+    partitions: [{ partition: 2, offset: String(high) }],
+  });
+  await cleanupPolicy(`${platform.name}.public.entity`, 'compact');
+  await platform.cypher(
+    `MATCH (p:_Progress {namespace: $name, topic: $topic, partition: 2}) SET p.next = 0`,
+    { name: platform.name, topic: `${platform.name}.public.entity` },
+  );
+  await expectRefused(platform.start(['replicate']), /The graph goes on at offset \d+ of/);
+  const gone = await changeInTheGap();
+  await recover(/the graph goes on at offset \d+ of \S+relation-1, which holds/);
+  await expectGone(gone);
+});
+
+it('a recovery that is killed at any of its steps is gone on with', async () => {
+  await replicator.stop();
+  await platform.sql.query('select pg_drop_replication_slot($1)', [platform.name]);
+  const gone = await changeInTheGap();
+  for (const afterMs of [400, 600, 800, 1000, 1200]) {
+    const killed = platform.start(['recover', '--yes']);
+    await new Promise((resolve) => setTimeout(resolve, afterMs));
+    await killed.kill('SIGKILL');
+  }
+  const begun = platform.start(['recover', '--yes']);
+  const again = platform
+    .start(['replicate'])
+    .logged(/streaming/)
+    .catch(() => undefined);
+  await eventually('it waits', () => Promise.resolve(/have to run now/.test(begun.stdout())));
+  await again;
+  await begun.kill('SIGKILL');
+  platform.start(['replicate']);
+  const last = await platform.run(['recover', '--yes']);
+  expect(last, last.stderr).toMatchObject({ code: 0 });
+  await platform.expectEqual();
+  await expectGone(gone);
+});
