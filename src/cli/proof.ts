@@ -31,6 +31,7 @@ export const EVERYTHING = {
   maxRepairs: Infinity,
   maxWaitMs: 60_000,
   throttleMs: null,
+  fullSpeed: true,
 } as const satisfies Partial<SyncRun>;
 
 /** `run` compares all of everything, contents too. */

@@ -29,6 +29,7 @@ export interface SyncRun {
   readonly maxWaitMs: number;
   /** Lag at which the scan pauses; null: it never does. */
   readonly throttleMs: number | null;
+  readonly fullSpeed: boolean;
   readonly resultsFile: string;
   readonly writeReport: (report: CheckReport) => Promise<void>;
   readonly spool: SpoolFile;
@@ -50,11 +51,12 @@ export async function compareAndRepair(
   const database = await inspectSource(sql);
   await requireSameSource(graph, mapping, database, { claim: false });
   const runId = randomUUID();
-  const { maxWaitMs, throttleMs } = run;
+  const { maxWaitMs, throttleMs, fullSpeed } = run;
   const way = await run.begin(databases, context, {
     runId,
     maxWaitMs,
     throttleMs,
+    fullSpeed,
     repairs: !dryRun,
     signal,
   });

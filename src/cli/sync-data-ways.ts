@@ -10,6 +10,7 @@ import { reached } from '../pipelines/reconcile/confirm.ts';
 import type { ReconcileOptions } from '../pipelines/reconcile/reconcile.ts';
 import type { RepairContext } from '../pipelines/reconcile/repair.ts';
 import { stillness } from '../pipelines/reconcile/stillness.ts';
+import { pace } from '../pipelines/reconcile/pace.ts';
 import { type Throttle, throttle } from '../pipelines/reconcile/throttle.ts';
 import { lagMs, waitForGraph, type WaitSources } from '../pipelines/wait.ts';
 import { createRowReader } from '../postgres/rows.ts';
@@ -28,19 +29,22 @@ export interface WayOptions {
   readonly runId: string;
   readonly maxWaitMs: number;
   readonly throttleMs: number | null;
+  /** Without a rest between pages, whatever the stream does. */
+  readonly fullSpeed: boolean;
   readonly repairs: boolean;
   readonly signal: AbortSignal;
 }
 
 export type BeginWay = (databases: Databases, context: GraphContext, options: WayOptions) => Promise<Way>;
 
-export const besideStream: BeginWay = (databases, context, { runId, maxWaitMs, throttleMs, signal }) => {
+export const besideStream: BeginWay = (databases, context, options) => {
+  const { runId, maxWaitMs, throttleMs, fullSpeed, signal } = options;
   const client = createKafka(context.kafka, context.log);
   const waiting = waitSources({ ...databases, client }, context);
   const caughtUp = async (timeoutMs: number) => {
     await waitForGraph(waiting, timeoutMs, signal);
   };
-  const pace = async () => {
+  const paced = async () => {
     await reached({ caughtUp }, performance.now() + maxWaitMs);
   };
   return Promise.resolve({
@@ -48,9 +52,14 @@ export const besideStream: BeginWay = (databases, context, { runId, maxWaitMs, t
       caughtUp,
       maxWaitMs,
       readTwice: false,
-      throttle: throttleMs === null ? null : throttled(throttleMs, waiting, context.log),
+      throttle: oneAfterTheOther([
+        ...(fullSpeed
+          ? []
+          : [pace({ mark: async () => (await waiting.progress()).map(({ next }) => next).join() })]),
+        ...(throttleMs === null ? [] : [throttled(throttleMs, waiting, context.log)]),
+      ]),
     },
-    repair: { caughtUp, maxWaitMs, mend: byRequest(databases.sql, runId, pace) },
+    repair: { caughtUp, maxWaitMs, mend: byRequest(databases.sql, runId, paced) },
     requireStill: null,
   });
 };
@@ -90,6 +99,12 @@ export const withoutStream: BeginWay = async (
     requireStill: still.require,
   };
 };
+
+function oneAfterTheOther(throttles: readonly Throttle[]): Throttle {
+  return async (signal) => {
+    for (const throttle of throttles) await throttle(signal);
+  };
+}
 
 function throttled(limitMs: number, waiting: WaitSources, log: Log): Throttle {
   return throttle({

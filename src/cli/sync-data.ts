@@ -34,6 +34,7 @@ export interface SyncDataOptions {
   /** Milliseconds of lag. */
   readonly throttle?: number;
   readonly direct: boolean;
+  readonly fullSpeed: boolean;
 }
 
 const DATABASES = ['DATABASE_URL', 'NEO4J_URI'] as const;
