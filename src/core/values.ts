@@ -61,7 +61,10 @@ export function timestampMicros(text: string): bigint | null {
   const year = bc === undefined ? Number(y) : 1 - Number(y);
   const seconds =
     daysSinceEpoch(year, Number(mo), Number(d)) * 86_400 + Number(h) * 3600 + Number(mi) * 60 + Number(s);
-  const micros = BigInt(seconds) * 1_000_000n + BigInt(fraction.padEnd(6, '0'));
+  const part = fraction.padEnd(6, '0');
+  const near = seconds * 1_000_000 + Number(part);
+  if (Number.isSafeInteger(near)) return BigInt(near);
+  const micros = BigInt(seconds) * 1_000_000n + BigInt(part);
   return micros > INT64_MAX ? INT64_MAX : micros < INT64_MIN ? INT64_MIN : micros;
 }
 

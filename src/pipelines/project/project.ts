@@ -32,6 +32,7 @@ import { deadLetterOf } from './dead-letters.ts';
 import { type PartitionContext, runPartition } from './partition.ts';
 import { purgeNowAndThen } from './purge.ts';
 import { requestsFor } from './requests.ts';
+import { watchProgress } from './watch-progress.ts';
 import { madeByPublisher, prepareProgress } from './topics.ts';
 
 export interface ProjectOptions {
@@ -159,6 +160,7 @@ async function session(context: Context, signal: AbortSignal): Promise<void> {
       { run: projecting },
       { run: (stop) => purgeNowAndThen(graph, mapping, log, stop) },
       { run: (stop) => watchTopics(client, generations, stop) },
+      { run: (stop) => watchProgress(graph, mapping, stop) },
     ]).run(signal);
   } finally {
     await deadLetters.close();

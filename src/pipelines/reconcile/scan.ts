@@ -9,7 +9,6 @@
  * The filter chooses candidates on either side, but what is compared is the whole: else an entity that is outdated in
  * the graph, and so not recent there, would seem to be missing.
  */
-import { batchesOf } from '../../core/batches.ts';
 import type { ScanStart } from '../../core/check-spool.ts';
 import { compareIds, mergeJoin, type Pair, type Stamp } from '../../core/drift.ts';
 import type { GraphEntities } from '../../neo4j/entities.ts';
@@ -36,8 +35,9 @@ export async function* scan(
       pages((after) => source.page(after, batchSize, signal), start?.row ?? null, batchSize),
     ),
     pages((after) => graph.page(after, batchSize), start?.after ?? null, batchSize),
+    batchSize,
   );
-  for await (const batch of batchesOf(joined, batchSize)) {
+  for await (const batch of joined) {
     signal.throwIfAborted();
     if (!filtered) yield batch;
     else {

@@ -114,7 +114,7 @@ describe('the merge join', () => {
   }
   async function joined(left: readonly string[][], right: readonly string[][]): Promise<string[]> {
     const pairs: Pair[] = [];
-    for await (const pair of mergeJoin(pages(...left), pages(...right))) pairs.push(pair);
+    for await (const some of mergeJoin(pages(...left), pages(...right), 2)) pairs.push(...some);
     return pairs.map(({ id, source, graph }) => `${source ? '<' : ''}${id}${graph ? '>' : ''}`);
   }
 
