@@ -28,6 +28,9 @@ export interface SlotInfo {
   readonly synced: boolean;
 }
 
+/** As server_version_num. */
+const FAILOVER_SINCE = 170_000;
+
 interface SlotRow {
   readonly plugin: string;
   readonly database: string;
@@ -73,14 +76,26 @@ export async function inspectSlot(sql: Sql, name: string, signal?: AbortSignal):
   };
 }
 
-/** Waits for the transactions that run now, for as long as they do; returns from where on the slot has changes. */
+/**
+ * Waits for the transactions that run now, for as long as they do; returns from where on the slot has changes. From
+ * PostgreSQL 17 on standbys may synchronise it, and `synchronized_standby_slots` holds it back behind them.
+ */
 export async function createSlot(sql: Sql, name: string, signal?: AbortSignal): Promise<Lsn> {
   const rows = await sql.query<{ lsn: string }>(
-    `select lsn from pg_create_logical_replication_slot($1, 'pgoutput')`,
+    (await version(sql)) < FAILOVER_SINCE
+      ? `select lsn from pg_create_logical_replication_slot($1, 'pgoutput')`
+      : `select lsn from pg_create_logical_replication_slot($1, 'pgoutput', failover => true)`,
     [name],
     signal,
   );
   return parseLsn(rows[0]?.lsn ?? '');
+}
+
+async function version(sql: Sql): Promise<number> {
+  const [row] = await sql.query<{ version: number }>(
+    `select current_setting('server_version_num')::int as version`,
+  );
+  return row?.version ?? 0;
 }
 
 export async function dropSlot(sql: Sql, name: string): Promise<void> {

@@ -121,6 +121,12 @@ describe('the slot', () => {
       invalidation: null,
       synced: false,
     });
+    const [made] = await database.query<{ version: number; failover: string | null }>(
+      `select current_setting('server_version_num')::int as version, to_jsonb(s) ->> 'failover' as failover
+         from pg_replication_slots s where slot_name = $1`,
+      [name],
+    );
+    expect(made?.failover).toBe((made?.version ?? 0) < 170_000 ? null : 'true');
     const options = { connectionString: source.url, slot: name, publication: source.name };
     const stream = await openStream(options, never);
     expect(await inspectSlot(database, name)).toMatchObject({ activePid: stream.backendPid });
