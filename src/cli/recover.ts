@@ -55,8 +55,8 @@ async function recover(
   yes: boolean,
   signal: AbortSignal,
 ): Promise<void> {
-  const { mapping } = context;
-  const gap = await findGap({ mapping, ...servers }, signal);
+  const { mapping, databaseUrl } = context;
+  const gap = await findGap({ mapping, databaseUrl, ...servers }, signal);
   if (gap.reasons.length > 0) {
     process.stdout.write(whatIsWrong(gap, mapping.tables.length));
     if (!yes && !(await confirmed(signal))) {
@@ -107,13 +107,13 @@ async function begin(
   gap: Gap,
   signal: AbortSignal,
 ): Promise<void> {
-  const { mapping, log } = context;
+  const { mapping, databaseUrl, log } = context;
   if (gap.slot?.activePid != null)
     throw new AppError(
       'SLOT_ACTIVE',
       `A publisher is at work on the slot ${mapping.source.slot}. Stop it, and run recover again.`,
     );
-  const preparing = { mapping, sql, client, log, managePublication: true };
+  const preparing = { mapping, sql, databaseUrl, client, log, managePublication: true };
   // What keeps a publisher from starting afterwards is found before anything is given up.
   await checkSource(preparing, signal);
   const control = await openControl(preparing);

@@ -5,7 +5,7 @@
 import { AppError } from './errors.ts';
 import { type Op, type Relation, type TransactionInfo, type Tuple, UNCHANGED } from './change.ts';
 import { formatLsn, type Lsn } from './lsn.ts';
-import { isPosition, type Position } from './position.ts';
+import { isPosition, parsePosition, type Position } from './position.ts';
 import { wireEncoder } from './values.ts';
 
 /** A value on the wire: int8 beyond ±(2^53−1), numeric, json and timestamps are strings. */
@@ -135,6 +135,24 @@ export function decodeRecord(value: Uint8Array | null): DecodedRecord {
     before: rowOrNull(before, 'before'),
     after: rowOrNull(after, 'after'),
   };
+}
+
+/** The transaction that a record is of; null if it is not one of ours. */
+export function commitOf(
+  value: Uint8Array | null,
+): { readonly epoch: number; readonly lsn: Lsn; readonly xid: number } | null {
+  if (value === null) return null;
+  let source: unknown;
+  try {
+    ({ source } = JSON.parse(Buffer.from(value).toString('utf8')) as { source?: unknown });
+  } catch {
+    return null;
+  }
+  if (!isObject(source)) return null;
+  const { position, xid } = source;
+  if (typeof position !== 'string' || !isPosition(position) || !isCount(xid)) return null;
+  const { epoch, commitLsn } = parsePosition(position);
+  return { epoch, lsn: commitLsn, xid };
 }
 
 function malformed(what: string): AppError {

@@ -6,6 +6,7 @@ import { formatLsn, type Lsn } from './lsn.ts';
 
 /** As recorded before it was acknowledged (I9). */
 export interface RecordedSource {
+  readonly epoch: number;
   readonly systemIdentifier: string;
   readonly timeline: number;
   readonly database: string;
@@ -13,6 +14,8 @@ export interface RecordedSource {
   /** The LSN that was about to be acknowledged; null while a first start has not yet made its slot. */
   readonly acknowledged: Lsn | null;
   readonly lastCommit: { readonly lsn: Lsn; readonly xid: number } | null;
+  /** What a session found in the stream. */
+  readonly gap?: string | undefined;
 }
 
 export interface ObservedSource {
@@ -20,10 +23,12 @@ export interface ObservedSource {
   readonly timeline: number;
   readonly database: string;
   readonly currentLsn: Lsn;
+  /** Where the recorded timeline was left for the present one; null if it was not, or is none of its ancestors. */
+  readonly recordedTimelineEnd: Lsn | null;
   readonly slot: {
     readonly confirmedFlush: Lsn;
     readonly invalidation: string | null;
-    /** Synchronised from a primary by PostgreSQL 17+: it survives a promotion. */
+    /** Synchronised from a primary by PostgreSQL 17+: it survives a promotion, and keeps this mark for ever after. */
     readonly synced: boolean;
   } | null;
 }
@@ -52,20 +57,16 @@ export function decideSource(
   if (recorded.database !== observed.database) {
     return gap(`the record is of database ${recorded.database}, this is ${observed.database}`);
   }
+  if (recorded.gap !== undefined) return gap(recorded.gap);
   if (recorded.acknowledged === null) return { kind: 'first-start' };
   if (slot === null) return gap(`the slot ${recorded.slot} no longer exists`);
   if (slot.invalidation !== null)
     return gap(`the slot was invalidated (${slot.invalidation}): its changes are gone`);
-  if (recorded.timeline !== observed.timeline && !slot.synced) {
-    return gap(
-      `the timeline changed from ${recorded.timeline} to ${observed.timeline} without a synced slot`,
-    );
-  }
-  if (observed.currentLsn < recorded.acknowledged) {
-    return gap(
-      `the WAL ends at ${formatLsn(observed.currentLsn)}, before the recorded ${formatLsn(recorded.acknowledged)}`,
-    );
-  }
+  const missing =
+    recorded.timeline === observed.timeline
+      ? missingAfterRestore(recorded.acknowledged, observed.currentLsn)
+      : missingAfterPromotion(recorded, observed, slot.synced);
+  if (missing !== null) return gap(missing);
   if (slot.confirmedFlush > recorded.acknowledged) {
     return gap(
       `the slot stands at ${formatLsn(slot.confirmedFlush)}, ahead of the recorded ${formatLsn(recorded.acknowledged)}`,
@@ -73,6 +74,29 @@ export function decideSource(
   }
   const replaysLastCommit = recorded.lastCommit !== null && slot.confirmedFlush <= recorded.lastCommit.lsn;
   return { kind: 'continue', overlap: replaysLastCommit ? recorded.lastCommit : null };
+}
+
+function missingAfterRestore(acknowledged: Lsn, currentLsn: Lsn): string | null {
+  if (currentLsn >= acknowledged) return null;
+  return `the WAL ends at ${formatLsn(currentLsn)}, before the recorded ${formatLsn(acknowledged)}`;
+}
+
+/**
+ * What was acknowledged beyond the point of promotion, but holds no commit of ours, is no loss: an idle position says
+ * only how far the old primary had read.
+ */
+function missingAfterPromotion(
+  recorded: RecordedSource,
+  observed: ObservedSource,
+  synced: boolean,
+): string | null {
+  const { timeline, lastCommit } = recorded;
+  const { recordedTimelineEnd: end } = observed;
+  if (!synced) return `the timeline changed from ${timeline} to ${observed.timeline} without a synced slot`;
+  if (end === null) return `timeline ${timeline} is no ancestor of timeline ${observed.timeline}`;
+  if (lastCommit === null || lastCommit.lsn < end) return null;
+  const lost = `the last published transaction, committed at ${formatLsn(lastCommit.lsn)}`;
+  return `timeline ${observed.timeline} left timeline ${timeline} at ${formatLsn(end)}, before ${lost}`;
 }
 
 function gap(reason: string): SourceDecision {

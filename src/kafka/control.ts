@@ -45,6 +45,8 @@ const sourceRecord = z.object({
   /** Received, and not yet seen by any snapshot (I4): ranges, both ends included. */
   xids: z.array(z.tuple([xid8, xid8])),
   at: z.iso.datetime(),
+  /** Why no session can go on from here, found where only the stream shows it. */
+  gap: z.string().optional(),
 });
 
 const sessionRecord = z.object({

@@ -1,13 +1,14 @@
 /**
- * What a compacted topic says at the time of the call: the last value of each key. For the small topics that are our
- * memory (control, dead letters). Needs no consumer group, so it takes some tens of milliseconds and leaves nothing behind.
+ * What a compacted topic says at the time of the call: the last value of each key, of the small topics that are our
+ * memory (control, dead letters), or how each partition ends. Needs no consumer group, so it takes some tens of
+ * milliseconds and leaves nothing behind.
  */
 import { AppError } from '../core/errors.ts';
 import type { KafkaClient } from './client.ts';
 import type { Cluster } from './cluster.ts';
 import { wrapKafka } from './errors.ts';
-import { offsetRanges } from './offsets.ts';
-import { type DecodedBatches, decodeBatches } from './record-batch.ts';
+import { offsetRanges, type PartitionRange } from './offsets.ts';
+import { type DecodedBatches, decodeBatches, type IncomingRecord } from './record-batch.ts';
 import { fetchRequest, NONE, protocolError, type TopicPartition } from './wire.ts';
 
 const LIMITS = { maxWaitMs: 500, maxBytes: 8 * 1024 * 1024 };
@@ -18,29 +19,60 @@ export async function readLatest(
   topic: string,
   signal: AbortSignal,
 ): Promise<ReadonlyMap<string, Buffer>> {
+  const latest = new Map<string, Buffer>();
+  await read(
+    kafka,
+    topic,
+    signal,
+    ({ low }) => low,
+    ({ key, value }) => {
+      const name = key?.toString() ?? '';
+      if (value === null) latest.delete(name);
+      else latest.set(name, value);
+    },
+  );
+  return latest;
+}
+
+/** The last record of each partition that has any, which compaction always keeps. Rejects as `readLatest`. */
+export async function readLast(
+  kafka: KafkaClient,
+  topic: string,
+  signal: AbortSignal,
+): Promise<readonly IncomingRecord[]> {
+  const last: IncomingRecord[] = [];
+  await read(
+    kafka,
+    topic,
+    signal,
+    ({ low, end }) => (end > low ? end - 1n : low),
+    (record) => last.push(record),
+  );
+  return last;
+}
+
+/** Each partition from an offset of its range to its end. */
+async function read(
+  kafka: KafkaClient,
+  topic: string,
+  signal: AbortSignal,
+  from: (range: PartitionRange) => bigint,
+  onRecord: (record: IncomingRecord) => void,
+): Promise<void> {
   try {
     const connection = await kafka.connect({ topics: [topic] });
     try {
-      const latest = new Map<string, Buffer>();
-      for (const { partition, low, end } of await offsetRanges(connection.cluster, [topic])) {
-        for (let at = low; at < end;) {
-          const fetched = await connection.promptly(
-            fetch(connection.cluster, { topic, partition }, at),
-            signal,
-          );
+      for (const range of await offsetRanges(connection.cluster, [topic])) {
+        for (let at = from(range); at < range.end;) {
+          const fetched = await connection.promptly(fetch(connection.cluster, range, at), signal);
           signal.throwIfAborted();
           // Nothing, though the partition goes on: its leader has moved.
           if (fetched.next === at)
             throw new AppError('KAFKA_UNREACHABLE', `Topic ${topic} cannot be read to its end.`);
-          for (const { key, value } of fetched.records) {
-            const name = key?.toString() ?? '';
-            if (value === null) latest.delete(name);
-            else latest.set(name, value);
-          }
+          for (const record of fetched.records) onRecord(record);
           at = fetched.next;
         }
       }
-      return latest;
     } finally {
       await connection.close();
     }
@@ -50,10 +82,14 @@ export async function readLatest(
   }
 }
 
-async function fetch(cluster: Cluster, from: TopicPartition, offset: bigint): Promise<DecodedBatches> {
-  const [nodeId = ''] = Object.keys(cluster.findLeaderForPartitions(from.topic, [from.partition]));
+async function fetch(
+  cluster: Cluster,
+  { topic, partition }: TopicPartition,
+  offset: bigint,
+): Promise<DecodedBatches> {
+  const [nodeId = ''] = Object.keys(cluster.findLeaderForPartitions(topic, [partition]));
   const broker = await cluster.findBroker({ nodeId });
-  const request = fetchRequest([{ ...from, offset, maxBytes: LIMITS.maxBytes }], LIMITS);
+  const request = fetchRequest([{ topic, partition, offset, maxBytes: LIMITS.maxBytes }], LIMITS);
   const { results } = await broker.connectionPool.send(request);
   const [result] = results;
   if (result === undefined) return { records: [], next: offset };

@@ -180,8 +180,16 @@ describe('rows read now', () => {
 
   it('of another server, timeline or standby than the stream say nothing', () =>
     withSource(async (source, reader) => {
-      const own = { ...(await inspectSource(source.database)), currentLsn: LSN_ZERO, slot: null };
-      const state = { source: null, session: 0, topics: new Map(), recovery: null, verified: new Map(), sessions: [] };
+      const info = await inspectSource(source.database);
+      const own = { ...info, currentLsn: LSN_ZERO, recordedTimelineEnd: null, slot: null };
+      const state = {
+        source: null,
+        session: 0,
+        topics: new Map(),
+        recovery: null,
+        verified: new Map(),
+        sessions: [],
+      };
       const visibility = await createVisibility(source.database, { state, observed: own }, never);
       const read = await reader.range(mapping([]), { after: null, upTo: null }, 1, never);
       if (read === null) throw new Error('the table is locked');

@@ -14,13 +14,14 @@
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { createAcknowledgements, type Safe } from '../../core/acknowledgements.ts';
-import type { MessageChange, Relation } from '../../core/change.ts';
-import { AppError } from '../../core/errors.ts';
+import type { MessageChange, Relation, TransactionInfo } from '../../core/change.ts';
+import type { AppError } from '../../core/errors.ts';
 import { formatLsn, type Lsn } from '../../core/lsn.ts';
 import { type DataRecord, recordBytes, type RecordEncoder } from '../../core/records.ts';
 import type { StreamEvent } from '../../postgres/stream.ts';
 import type { TransactionEnd, Transactions } from '../../postgres/transactions.ts';
 import { createAcknowledger } from './acknowledger.ts';
+import { sourceChanged } from './prepare.ts';
 
 export interface FlowOptions {
   readonly events: AsyncIterable<readonly StreamEvent[]>;
@@ -141,11 +142,14 @@ export async function runFlow(options: FlowOptions): Promise<void> {
   }
 
   function offer(): void {
+    // Until it is this history, what is recorded of the last one is the only proof that it is not.
+    if (overlap !== null) return;
     const safe = tracker.safe();
     if (safe !== null) acknowledger.offer(safe);
   }
 
   function idle(lsn: Lsn): void {
+    if (overlap !== null && lsn > overlap.lsn) throw lastCommitMissing(overlap.lsn);
     tracker.idle(lsn);
     const now = performance.now();
     if (now - idleOfferedAt < IDLE_EVERY_MS) return;
@@ -153,12 +157,16 @@ export async function runFlow(options: FlowOptions): Promise<void> {
     offer();
   }
 
+  /** Before anything of the transaction is sent: what the topics end with is proof, too. */
+  function requireOverlap({ commitLsn, xid }: TransactionInfo): void {
+    if (overlap === null || commitLsn < overlap.lsn) return;
+    if (commitLsn !== overlap.lsn || xid !== overlap.xid) throw lastCommitMissing(overlap.lsn);
+  }
+
   function commit(end: TransactionEnd): void {
     const { commitLsn, xid } = end.transaction;
-    if (overlap !== null && commitLsn >= overlap.lsn) {
-      if (commitLsn !== overlap.lsn || xid !== overlap.xid) throw lastCommitMissing(overlap.lsn);
-      overlap = null;
-    }
+    requireOverlap(end.transaction);
+    if (commitLsn === overlap?.lsn) overlap = null;
     options.onCommit?.(end);
     tracker.ended({ endLsn: end.endLsn, commitLsn, xid });
     if (tracker.inFlight === 0) offer();
@@ -173,9 +181,16 @@ export async function runFlow(options: FlowOptions): Promise<void> {
           await options.checkRelation(event.message.relation);
         const next = transactions.push(event);
         if (next === null) continue;
-        if (next.op === 'commit') commit(next);
-        else if (next.op === 'idle') idle(next.lsn);
-        else if (next.op === 'm') await answer(next);
+        if (next.op === 'commit') {
+          commit(next);
+          continue;
+        }
+        if (next.op === 'idle') {
+          idle(next.lsn);
+          continue;
+        }
+        requireOverlap(next.transaction);
+        if (next.op === 'm') await answer(next);
         else for (const record of encoder.encode(next, now)) await add(record);
       }
       flush();
@@ -206,9 +221,7 @@ export async function runFlow(options: FlowOptions): Promise<void> {
 }
 
 function lastCommitMissing(at: Lsn): AppError {
-  return new AppError(
-    'SOURCE_CHANGED',
-    `The last published transaction, committed at ${formatLsn(at)}, is not in the WAL that the slot replays: ` +
-      'this is not the history that was recorded.',
+  return sourceChanged(
+    `the last published transaction, committed at ${formatLsn(at)}, is not in the WAL that the slot replays`,
   );
 }

@@ -32,11 +32,14 @@ import type { Sql } from '../../postgres/client.ts';
 import { createSlot, ensurePublication, inspectSlot, missingTables } from '../../postgres/slot.ts';
 import { inspectSource, requireSource, type SourceInfo } from '../../postgres/source.ts';
 import { checkTables } from '../../postgres/tables.ts';
+import { timelineEnd } from '../../postgres/timeline.ts';
 import type { Log } from '../../runtime/log.ts';
+import { withPublished } from './published.ts';
 
 export interface PrepareContext {
   readonly mapping: Mapping;
   readonly sql: Sql;
+  readonly databaseUrl: string;
   readonly client: KafkaClient;
   readonly managePublication: boolean;
   readonly log: Log;
@@ -79,22 +82,25 @@ export async function prepare(
   control: ControlWriter,
   signal: AbortSignal,
 ): Promise<Prepared> {
-  const { mapping, sql, client, log } = context;
+  const { mapping, sql, databaseUrl, client, log } = context;
   const { slot, replicationFactor } = mapping.source;
   const topics = mapping.tables.map((table) => table.topic);
   return withAdmin(client, async (admin) => {
     const state = await readControl(client, mapping.controlTopic, signal);
     const source = await inspectSource(sql, signal);
     const { systemIdentifier, timeline, database, currentLsn } = source;
+    const timelines = { past: state.source?.timeline ?? timeline, present: timeline };
     const observed = {
       systemIdentifier,
       timeline,
       database,
       currentLsn,
+      recordedTimelineEnd: await timelineEnd(databaseUrl, timelines, signal),
       slot: await inspectSlot(sql, slot, signal),
     };
     const present = await topicsExist(admin, topics);
-    const decision = decideSource(recordedSource(state.source), observed, present.length > 0);
+    const recorded = await withPublished(recordedSource(state.source), present, client, signal);
+    const decision = decideSource(recorded, observed, present.length > 0);
     if (decision.kind === 'gap') throw sourceChanged(decision.reason);
     requireSameTopics(generationsOf(state), await topicIds(client, [...state.topics.keys()]));
 
@@ -229,5 +235,7 @@ export function recordedSource(record: SourceRecord | null): RecordedSource | nu
 }
 
 export function sourceChanged(reason: string): AppError {
-  return new AppError('SOURCE_CHANGED', `The source is not the one that was recorded: ${reason}.`);
+  return new AppError('SOURCE_CHANGED', `The source is not the one that was recorded: ${reason}.`, {
+    context: { reason },
+  });
 }

@@ -90,8 +90,9 @@ async function session(context: Context, signal: AbortSignal): Promise<void> {
   const control = await openControl(context, topicsChanged.signal);
   let stream: ReplicationStream | null = null;
   try {
-    if ((await inspectSlot(sql, mapping.source.slot, signal)) === null)
-      await prepare(context, control, signal);
+    // One that is lost or invalidated cannot be opened; what that means is known.
+    const slot = await inspectSlot(sql, mapping.source.slot, signal);
+    if (slot === null || slot.invalidation !== null) await prepare(context, control, signal);
     stream = await openWhenFree(context, signal);
     const prepared = await prepare(context, control, signal);
     const confirmed = prepared.observed.slot?.confirmedFlush ?? LSN_ZERO;
@@ -211,6 +212,9 @@ async function publish(
         visibility.received(transaction.xid);
       },
     });
+  } catch (error) {
+    if (isAppError(error, 'SOURCE_CHANGED')) await taken.recordGap(String(error.context['reason']));
+    throw error;
   } finally {
     await publisher.close();
   }

@@ -17,6 +17,8 @@ export interface Session {
   readonly overlap: { readonly lsn: Lsn; readonly xid: number } | null;
   /** Remembers what is about to be acknowledged; durable when resolved. */
   readonly record: (safe: Safe) => Promise<void>;
+  /** Remembers a gap that the stream has shown: what it shows may not come again. Durable when resolved. */
+  readonly recordGap: (reason: string) => Promise<void>;
 }
 
 /** What goes on in the session, recorded with each acknowledgement. */
@@ -38,6 +40,9 @@ export async function takeOver(
   const epoch = recorded?.epoch ?? nextGeneration(0, Date.now());
   const session = nextGeneration(state.session, Date.now());
 
+  const overlap = decision.kind === 'continue' ? decision.overlap : null;
+  const lastCommit = overlap && { lsn: formatLsn(overlap.lsn), xid: overlap.xid };
+
   const source = (safe: Safe): SourceRecord => ({
     systemIdentifier: observed.systemIdentifier,
     timeline: observed.timeline,
@@ -48,7 +53,7 @@ export async function takeOver(
     acknowledged: formatLsn(safe.lsn),
     lastCommit:
       safe.lastCommit === null
-        ? (recorded?.lastCommit ?? null)
+        ? (lastCommit ?? recorded?.lastCommit ?? null)
         : { lsn: formatLsn(safe.lastCommit.commitLsn), xid: safe.lastCommit.xid },
     loads: current.loads(safe.lsn),
     askedAgain: current.askedAgain(),
@@ -57,8 +62,12 @@ export async function takeOver(
   });
   const record = (safe: Safe) => control.write([{ kind: 'source', ...source(safe) }]);
   await control.write([{ kind: 'session', session, startedAt: new Date().toISOString() }]);
-  const acknowledged = recordedSource(recorded)?.acknowledged ?? observed.slot?.confirmedFlush ?? LSN_ZERO;
-  await record({ lsn: acknowledged, lastCommit: null });
+  // An idle position of the old timeline may be one that the new one has not reached yet: it means nothing there.
+  const known = recorded?.timeline === observed.timeline ? recordedSource(recorded)?.acknowledged : null;
+  const acknowledged = known ?? observed.slot?.confirmedFlush ?? LSN_ZERO;
+  const begun = { lsn: acknowledged, lastCommit: null };
+  await record(begun);
   await control.forgetOldSessions(state);
-  return { epoch, session, record, overlap: decision.kind === 'continue' ? decision.overlap : null };
+  const recordGap = (gap: string) => control.write([{ kind: 'source', ...source(begun), gap }]);
+  return { epoch, session, record, recordGap, overlap };
 }

@@ -15,7 +15,9 @@ import { type PartitionProgress, readProgress } from '../../neo4j/progress.ts';
 import type { Sql } from '../../postgres/client.ts';
 import { inspectSlot, publicationExists, type SlotInfo } from '../../postgres/slot.ts';
 import { inspectSource, type SourceInfo } from '../../postgres/source.ts';
+import { timelineEnd } from '../../postgres/timeline.ts';
 import { generationsOf, recordedSource } from '../publish/prepare.ts';
+import { withPublished } from '../publish/published.ts';
 
 export interface Gap {
   /** For people, a sentence each; none: there is no gap. */
@@ -31,7 +33,13 @@ export interface Gap {
 }
 
 export async function findGap(
-  { mapping, sql, client, graph }: { mapping: Mapping; sql: Sql; client: KafkaClient; graph: Graph },
+  {
+    mapping,
+    sql,
+    databaseUrl,
+    client,
+    graph,
+  }: { mapping: Mapping; sql: Sql; databaseUrl: string; client: KafkaClient; graph: Graph },
   signal: AbortSignal,
 ): Promise<Gap> {
   const names = mapping.tables.map(({ topic }) => topic);
@@ -45,7 +53,10 @@ export async function findGap(
   const published = await publicationExists(sql, mapping.source.publication);
   const ends = await withAdmin(client, (admin) => endOffsets(admin, present));
   const ranges = [...ends].flatMap(([topic, of]) => of.map((range) => ({ topic, ...range })));
-  const decision = decideSource(recordedSource(control.source), { ...source, slot }, present.length > 0);
+  const timelines = { past: control.source?.timeline ?? source.timeline, present: source.timeline };
+  const recordedTimelineEnd = await timelineEnd(databaseUrl, timelines, signal);
+  const recorded = await withPublished(recordedSource(control.source), present, client, signal);
+  const decision = decideSource(recorded, { ...source, recordedTimelineEnd, slot }, present.length > 0);
   const { gone, remade } = changedTopics(generationsOf(control), ids);
   const lostTopics = [...gone, ...remade];
   const epochs = [

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { loadMapping } from '../../../src/config/connectors.ts';
 import { type Cell, type Change, type Relation, UNCHANGED } from '../../../src/core/change.ts';
-import { decodeRecord } from '../../../src/core/envelope.ts';
+import { commitOf, decodeRecord } from '../../../src/core/envelope.ts';
 import { parseLsn } from '../../../src/core/lsn.ts';
 import { position } from '../../../src/core/position.ts';
 import { recordEncoder } from '../../../src/core/records.ts';
@@ -140,6 +140,8 @@ describe('a change becomes', () => {
     expect(records).toHaveLength(1);
     const decoded = decodeRecord(Buffer.from(records[0]?.value ?? ''));
     expect(decoded).toMatchObject({ op: 'd', before: { id: 7 }, after: null, position: at.position });
+    const { commitLsn: lsn, xid } = at.transaction;
+    expect(commitOf(Buffer.from(records[0]?.value ?? ''))).toEqual({ epoch: origin.epoch, lsn, xid });
   });
 
   it('one record with the row as it is now when a message asked for it, and a delete where there is none', () => {

@@ -3,6 +3,7 @@ import { parseLsn } from '../../../src/core/lsn.ts';
 import { decideSource, type ObservedSource, type RecordedSource } from '../../../src/core/source-identity.ts';
 
 const recorded: RecordedSource = {
+  epoch: 3,
   systemIdentifier: '7000',
   timeline: 1,
   database: 'platform',
@@ -16,6 +17,7 @@ const observed: ObservedSource = {
   timeline: 1,
   database: 'platform',
   currentLsn: parseLsn('0/900'),
+  recordedTimelineEnd: null,
   slot,
 };
 
@@ -52,6 +54,12 @@ describe('the source is', () => {
       { slot: { ...slot, confirmedFlush: parseLsn('0/201') } },
       /ahead/,
     ],
+    [
+      'what a session found in the stream',
+      { ...recorded, gap: 'it was not there' },
+      {},
+      /^it was not there$/,
+    ],
     ['a slot without a record', null, {}, /no record/],
     ['topics without slot and record', null, { slot: null }, /topics exist/],
   ])('a gap: %s', (_, record, change, reason) => {
@@ -60,8 +68,42 @@ describe('the source is', () => {
     expect(decision).toHaveProperty('reason', expect.stringMatching(reason));
   });
 
-  it('the same on a new timeline with a synced slot', () => {
-    const promoted = { ...observed, timeline: 2, slot: { ...slot, synced: true } };
-    expect(decideSource(recorded, promoted, true).kind).toBe('continue');
+  const promoted = {
+    ...observed,
+    timeline: 2,
+    recordedTimelineEnd: parseLsn('0/190'),
+    slot: { ...slot, confirmedFlush: parseLsn('0/150'), synced: true },
+  };
+
+  it('the same on a new timeline with a synced slot, if it has the last commit', () => {
+    expect(decideSource(recorded, promoted, true)).toEqual({
+      kind: 'continue',
+      overlap: recorded.lastCommit,
+    });
+  });
+
+  it('the same if only idle positions were acknowledged beyond the promotion, even where the WAL is shorter', () => {
+    const short = { ...promoted, currentLsn: parseLsn('0/1F0') };
+    expect(decideSource(recorded, short, true).kind).toBe('continue');
+  });
+
+  it.each<[string, Partial<ObservedSource>, RegExp]>([
+    ['without a synced slot', { slot: { ...promoted.slot, synced: false } }, /without a synced slot/],
+    ['without a slot', { slot: null }, /no longer exists/],
+    [
+      'on a timeline that does not descend from ours',
+      { recordedTimelineEnd: null },
+      /no ancestor of timeline 2/,
+    ],
+    ['before the last commit', { recordedTimelineEnd: parseLsn('0/17F') }, /at 0\/17F, before .* at 0\/180$/],
+    ['at the last commit', { recordedTimelineEnd: parseLsn('0/180') }, /at 0\/180, before .* at 0\/180$/],
+    [
+      'with a slot ahead of the record',
+      { slot: { ...promoted.slot, confirmedFlush: parseLsn('0/201') } },
+      /ahead/,
+    ],
+  ])('a gap: promoted %s', (_, change, reason) => {
+    const decision = decideSource(recorded, { ...promoted, ...change }, true);
+    expect(decision).toEqual({ kind: 'gap', reason: expect.stringMatching(reason) as string });
   });
 });

@@ -1,0 +1,90 @@
+/** What a session records before it reads anything: the next one may have nothing else to go by (I6). */
+import { expect, it } from 'vitest';
+import { lsn } from '../../src/core/lsn.ts';
+import type { SourceDecision } from '../../src/core/source-identity.ts';
+import {
+  type ControlRecord,
+  type ControlWriter,
+  NO_CONTROL,
+  type SourceRecord,
+} from '../../src/kafka/control.ts';
+import type { Prepared } from '../../src/pipelines/publish/prepare.ts';
+import { takeOver } from '../../src/pipelines/publish/take-over.ts';
+import { testMapping } from '../support/test-mapping.ts';
+
+const recorded: SourceRecord = {
+  session: 5,
+  epoch: 3,
+  systemIdentifier: '7000',
+  timeline: 1,
+  database: 'platform',
+  slot: 'eiq_graph',
+  acknowledged: '0/200',
+  lastCommit: { lsn: '0/180', xid: 42 },
+  loads: {},
+  askedAgain: null,
+  xids: [],
+  at: '2026-11-24T00:00:00.000Z',
+};
+
+async function begin(timeline: number, overlap: Extract<SourceDecision, { kind: 'continue' }>['overlap']) {
+  const written: ControlRecord[] = [];
+  const control: Pick<ControlWriter, 'write' | 'forgetOldSessions'> = {
+    write: (records) => {
+      written.push(...records);
+      return Promise.resolve();
+    },
+    forgetOldSessions: () => Promise.resolve(),
+  };
+  const prepared: Prepared = {
+    state: { ...NO_CONTROL, source: recorded, session: 5 },
+    observed: {
+      systemIdentifier: '7000',
+      timeline,
+      database: 'platform',
+      currentLsn: lsn(0x1f0n),
+      recordedTimelineEnd: timeline === 1 ? null : lsn(0x190n),
+      slot: { confirmedFlush: lsn(0x150n), invalidation: null, synced: true },
+    },
+    decision: { kind: 'continue', overlap },
+    loads: {},
+    topics: new Map(),
+  };
+  const session = await takeOver(prepared, testMapping('unit').mapping, control as ControlWriter, {
+    xids: () => [],
+    loads: () => ({}),
+    askedAgain: () => null,
+  });
+  return { session, written };
+}
+
+it('where the last one was', async () => {
+  const { written } = await begin(1, null);
+  expect(written).toMatchObject([
+    { kind: 'session' },
+    { kind: 'source', timeline: 1, acknowledged: '0/200', lastCommit: { lsn: '0/180', xid: 42 } },
+  ]);
+});
+
+it('after a promotion, nothing that the new timeline has not reached', async () => {
+  const { written } = await begin(2, { lsn: lsn(0x180n), xid: 42 });
+  expect(written[1]).toMatchObject({
+    timeline: 2,
+    acknowledged: '0/150',
+    lastCommit: { lsn: '0/180', xid: 42 },
+  });
+});
+
+it('what the topics have beyond the record, until it has come again', async () => {
+  const { written, session } = await begin(1, { lsn: lsn(0x1a0n), xid: 44 });
+  expect(written[1]).toMatchObject({ acknowledged: '0/200', lastCommit: { lsn: '0/1A0', xid: 44 } });
+  expect(session.overlap).toEqual({ lsn: 0x1a0n, xid: 44 });
+});
+
+it('a gap that the stream shows, with all that stood there before', async () => {
+  const { written, session } = await begin(1, { lsn: lsn(0x180n), xid: 42 });
+  await session.recordGap('it is not there');
+  const { at, ...before } = written[1] as Extract<ControlRecord, { kind: 'source' }>;
+  expect(at).not.toBe('');
+  expect(written[2]).toMatchObject({ ...before, gap: 'it is not there' });
+});
