@@ -78,6 +78,7 @@ export async function createPlatform(prefix: string, on: Servers = servers()): P
   url.pathname = `/${name}`;
   const sql = new pg.Pool({ connectionString: url.href, max: 8 });
   sql.on('error', () => undefined);
+  sql.on('connect', (client) => client.on('error', () => undefined)); // the statement's rejection tells
   const client = await sql.connect();
   await createTables(client);
   client.release();

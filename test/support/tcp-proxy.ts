@@ -9,6 +9,8 @@ export interface Proxy {
   silence(): void;
   /** Cuts the connections that there are. */
   reset(): void;
+  /** Connections made from now on lead to this server. */
+  leadTo(serverUrl: string): void;
   /** Each way takes so long from now on. */
   delay(ms: number): void;
   /** Keeps what clients send until it is released: it arrives, but late. */
@@ -23,7 +25,7 @@ export async function createProxy(
     fromClient = (bytes) => bytes,
   }: { fromServer?: (bytes: Buffer) => Buffer; fromClient?: (bytes: Buffer) => Buffer } = {},
 ): Promise<Proxy> {
-  const target = new URL(serverUrl);
+  let target = new URL(serverUrl);
   const sockets = new Set<Socket>();
   let silenced = new Set<Socket>();
   let delayMs = 0;
@@ -75,6 +77,9 @@ export async function createProxy(
     },
     reset() {
       for (const socket of sockets) socket.resetAndDestroy();
+    },
+    leadTo(otherUrl) {
+      target = new URL(otherUrl);
     },
     delay(ms) {
       delayMs = ms;
