@@ -70,7 +70,8 @@ export const CATALOGUE = {
   STREAM_LOST: { disposition: 'retry', remedy: 'None: the stream is opened again by itself.' },
   SOURCE_CHANGED: {
     disposition: 'fatal',
-    remedy: 'Find out what happened to the source, then run graph recover: until then the graph cannot be trusted.',
+    remedy:
+      'Find out what happened to the source, then run graph recover: until then the graph cannot be trusted.',
   },
 
   KAFKA_UNREACHABLE: {

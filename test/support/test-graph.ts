@@ -61,11 +61,7 @@ export async function createTestGraph(
     return records.map((record) => record.toObject());
   };
   await ensureSchema(graph, mapping, AbortSignal.timeout(60_000));
-  await ensureProgress(
-    graph,
-    mapping,
-    new Map(mapping.tables.map(({ topic }) => [topic, GENERATION])),
-  );
+  await ensureProgress(graph, mapping, new Map(mapping.tables.map(({ topic }) => [topic, GENERATION])));
   const clear = async () => {
     await cypher('MATCH (n:Entity|Extract) DETACH DELETE n');
     await cypher('MATCH (t:_Tombstone {namespace: $namespace}) DELETE t', { namespace });
