@@ -46,7 +46,7 @@ interface Pattern {
   readonly name: string;
 }
 
-export function graphContents(graph: Graph, { target }: TableMapping): GraphContents {
+export function graphContents(graph: Pick<Graph, 'run'>, { target }: TableMapping): GraphContents {
   const key = `x.${quote(target.keyProperty)}`;
   const lookUps =
     target.kind === 'node'
@@ -141,7 +141,7 @@ const SPACES = [
 ] as const;
 
 async function* pagesOf(
-  graph: Graph,
+  graph: Pick<Graph, 'run'>,
   { match, where, name }: Pattern,
   keyProperty: string,
   limit: number,

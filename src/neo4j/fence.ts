@@ -12,7 +12,7 @@ import type { Mapping } from '../core/mapping.ts';
 import type { Position } from '../core/position.ts';
 import type { Graph } from './client.ts';
 import { NOW } from './cypher.ts';
-import { progressId } from './progress.ts';
+import { progressId, type Scope } from './progress.ts';
 
 export interface Step {
   readonly topic: string;
@@ -46,10 +46,14 @@ RETURN p.id`;
 
 const ADVANCED = `MATCH (p:_Progress {id: $id, owner: $owner, next: $next}) RETURN p.id`;
 
-export function createFence(graph: Graph, mapping: Mapping, owner: string): Fence {
+export function createFence(
+  graph: Graph,
+  mapping: Mapping,
+  { owner, scope = 'stream' }: { readonly owner: string; readonly scope?: Scope },
+): Fence {
   return async (step, work, beforeCommit) => {
     const { topic, partition, from, next, position, committedMs } = step;
-    const id = progressId(mapping, topic, partition);
+    const id = progressId(mapping, topic, partition, scope);
     const advanced = {
       next,
       position,

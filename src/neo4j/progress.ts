@@ -19,8 +19,17 @@ export interface PartitionProgress extends ReaderState {
   readonly committedMs: number | null;
 }
 
-export function progressId(mapping: Mapping, topic: string, partition: number): string {
-  return `${mapping.sink.namespace}|${topic}|${partition}`;
+/** Whose progress it is: the stream's, or that of a pass over the topics beside it, which has nodes of its own. */
+export type Scope = 'stream' | 'replay';
+
+export function progressId(
+  { sink }: Mapping,
+  topic: string,
+  partition: number,
+  scope: Scope = 'stream',
+): string {
+  const of = scope === 'stream' ? sink.namespace : `${sink.namespace}|${scope}`;
+  return `${of}|${topic}|${partition}`;
 }
 
 /** A row for every partition, at 0 where there was none. */
@@ -128,10 +137,11 @@ export async function takeOver(
   );
 }
 
+/** The stream's. */
 export async function readProgress(graph: Graph, mapping: Mapping): Promise<readonly PartitionProgress[]> {
   const { namespace } = mapping.sink;
   const rows = await graph.run(
-    'MATCH (p:_Progress {namespace: $namespace}) RETURN properties(p) AS progress',
+    'MATCH (p:_Progress {namespace: $namespace}) WHERE p.scope IS NULL RETURN properties(p) AS progress',
     { namespace },
   );
   return rows.map((row) => fromProperties(row['progress'] as Properties));
@@ -139,7 +149,8 @@ export async function readProgress(graph: Graph, mapping: Mapping): Promise<read
 
 type Properties = Readonly<Record<string, unknown>>;
 
-function fromProperties(p: Properties): PartitionProgress {
+/** From a node's properties. */
+export function fromProperties(p: Properties): PartitionProgress {
   return {
     topic: p['topic'] as string,
     partition: Number(p['partition']),

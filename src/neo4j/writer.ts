@@ -15,6 +15,7 @@ import type { KeyedMutation } from '../core/graph.ts';
 import type { Mapping } from '../core/mapping.ts';
 import type { Graph } from './client.ts';
 import { createFence, type Step } from './fence.ts';
+import type { Scope } from './progress.ts';
 import { statementsOf, type TableStatements } from './statements.ts';
 import { ascending, type Ends, type Key, sweep } from './sweep.ts';
 import { truncateTable } from './truncate.ts';
@@ -51,9 +52,9 @@ const NOTHING: ApplyResult = { applied: 0, refused: 0, purged: [] };
 export function createWriter(
   graph: Graph,
   mapping: Mapping,
-  { owner }: { readonly owner: string },
+  owned: { readonly owner: string; readonly scope?: Scope },
 ): GraphWriter {
-  const fence = createFence(graph, mapping, owner);
+  const fence = createFence(graph, mapping, owned);
   const tables = statementsOf(mapping);
   const tableOf = (name: string) => {
     const table = tables.get(name);

@@ -29,7 +29,17 @@ export interface PartitionContext {
   /** For Kafka's own tools only: progress is in the graph. */
   readonly commit: (next: bigint) => void;
   readonly warnUnlisted: (column: string, count: number) => void;
+  /** What became of records, once it is in the graph. */
+  readonly onApplied: (outcome: Outcome) => void;
   readonly log: Log;
+}
+
+/** Records that were set aside are none of them; nor are the repetitions of a batch that an earlier attempt applied. */
+export interface Outcome {
+  readonly records: number;
+  readonly applied: number;
+  /** Older than what the graph has, or than what follows in the same batch. */
+  readonly older: number;
 }
 
 /** How often a constraint failure beside a concurrent delete is tried again before the batch is taken apart. */
@@ -80,6 +90,7 @@ export async function runPartition(
           }),
         );
         from = next;
+        context.onApplied({ records: 1, applied: 1, older: 0 });
       }
     }
     if (from < end) await apply([], end, before);
@@ -116,8 +127,12 @@ export async function runPartition(
       mutations,
       committedMs,
     };
-    await keepTrying(() => writer.apply(batch, (result) => askForPurged(items, result)));
+    const { applied, refused } = await keepTrying(() =>
+      writer.apply(batch, (result) => askForPurged(items, result)),
+    );
     from = next;
+    const older = items.length - mutations.length + refused;
+    context.onApplied({ records: items.length, applied, older });
   }
 
   /** What a purged tombstone may have forbidden is asked for before the batch commits, so that it cannot be lost. */

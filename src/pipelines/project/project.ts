@@ -10,10 +10,9 @@
  * service as a gap (I6).
  */
 import { randomUUID } from 'node:crypto';
-import type { Mapping, TableMapping } from '../../core/mapping.ts';
+import type { Mapping } from '../../core/mapping.ts';
 import type { ReaderState } from '../../core/partition-reader.ts';
 import { createKafka, type KafkaClient, type KafkaOptions } from '../../kafka/client.ts';
-import { createDeadLetters } from '../../kafka/dead-letters.ts';
 import { subscribe } from '../../kafka/subscriber.ts';
 import { watchTopics } from '../../kafka/topic-ids.ts';
 import { connectNeo4j, type Graph, type Neo4jOptions } from '../../neo4j/client.ts';
@@ -23,15 +22,13 @@ import { takeOver } from '../../neo4j/progress.ts';
 import { ensureSchema } from '../../neo4j/schema.ts';
 import { createWriter } from '../../neo4j/writer.ts';
 import { type Database, openDatabase } from '../../postgres/client.ts';
-import { requestRepublish } from '../../postgres/messages.ts';
 import type { Log } from '../../runtime/log.ts';
 import { keepRunning } from '../../runtime/retry.ts';
 import { type Service, together } from '../../runtime/service.ts';
 import { requireSameSource } from '../same-source.ts';
-import { deadLetterOf } from './dead-letters.ts';
-import { type PartitionContext, runPartition } from './partition.ts';
+import { openAside } from './aside.ts';
+import { runPartition } from './partition.ts';
 import { purgeNowAndThen } from './purge.ts';
-import { requestsFor } from './requests.ts';
 import { watchProgress } from './watch-progress.ts';
 import { madeByPublisher, prepareProgress } from './topics.ts';
 
@@ -82,44 +79,11 @@ async function session(context: Context, signal: AbortSignal): Promise<void> {
   await prepareProgress(graph, mapping, topics, log);
 
   const owner = randomUUID();
-  const runId = `projector-${owner}`;
   log.info({ owner, graph: identity.uuid }, 'projecting');
   const writer = createWriter(graph, mapping, { owner });
-  const deadLetters = await createDeadLetters(client, mapping.deadLetterTopic, log);
+  const aside = await openAside({ ...context, runId: `projector-${owner}` }, signal);
   const byTopic = new Map(mapping.tables.map((table) => [table.topic, table]));
   const takenOver = new Map<string, { next: bigint; reader: ReaderState }>();
-  const warned = new Set<string>();
-
-  function contextOf(
-    table: TableMapping,
-    partition: number,
-    commit: (next: bigint) => void,
-  ): PartitionContext {
-    return {
-      table,
-      partition,
-      writer,
-      log,
-      commit,
-      async deadLetter(record, error) {
-        await deadLetters.send([deadLetterOf(table, partition, record, error)]);
-        log.error(
-          { error, topic: table.topic, partition, offset: record.offset.toString() },
-          'a record cannot be applied: dead letter',
-        );
-      },
-      async requestRepublish(records, reason) {
-        for (const request of requestsFor(table, records, runId, reason)) {
-          await requestRepublish(sql, request, signal);
-        }
-      },
-      warnUnlisted(column, count) {
-        if (warned.has(`${table.table}.${column}`)) return;
-        warned.add(`${table.table}.${column}`);
-        log.warn({ table: table.table, column, count }, 'the mapping does not list a value of this column');
-      },
-    };
-  }
 
   const projecting = (stop: AbortSignal) =>
     subscribe(
@@ -142,14 +106,11 @@ async function session(context: Context, signal: AbortSignal): Promise<void> {
           const taken = takenOver.get(`${topic}-${partition}`);
           if (table === undefined || taken === undefined)
             throw new RangeError(`${topic}-${partition} was not assigned`);
-          await runPartition(
-            lane,
-            taken,
-            contextOf(table, partition, (next) => {
-              lane.commit(next);
-            }),
-            abandoned,
-          );
+          const commit = (next: bigint) => {
+            lane.commit(next);
+          };
+          const own = { table, partition, writer, log, commit, onApplied: () => undefined };
+          await runPartition(lane, taken, { ...own, ...aside.of(table, partition) }, abandoned);
         },
       },
       log,
@@ -163,6 +124,6 @@ async function session(context: Context, signal: AbortSignal): Promise<void> {
       { run: (stop) => watchProgress(graph, mapping, stop) },
     ]).run(signal);
   } finally {
-    await deadLetters.close();
+    await aside.close();
   }
 }
