@@ -2,6 +2,7 @@
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { BackfillOptions } from './backfill.ts';
 import type { RecoverOptions } from './recover.ts';
+import type { ReplayCommandOptions } from './replay.ts';
 import type { SyncDataOptions } from './sync-data.ts';
 
 export function registerGraph(program: Command): void {
@@ -66,6 +67,20 @@ export function registerGraph(program: Command): void {
     .action(async (options: RecoverOptions) => {
       const { runRecover } = await import('./recover.ts');
       await runRecover(options);
+    });
+
+  graph
+    .command('replay')
+    .description('apply topics again over the live graph, beside the stream')
+    .option('--topics <list>', 'only these topics or tables, separated by commas')
+    .option('--from <where>', 'earliest, yyyy-mm-dd[ hh:mm[:ss]] or topic:partition:offset[,…]', 'earliest')
+    .option('--timezone <zone>', 'of that date, an IANA name', 'UTC')
+    .option('--dry-run', 'write nothing, count what would change', false)
+    .option('--max-wait <seconds>', 'for the graph to have all that was committed before', seconds, 60)
+    .option('--restart', 'give up what an unfinished replay has left', false)
+    .action(async (options: ReplayCommandOptions) => {
+      const { runReplay } = await import('./replay.ts');
+      await runReplay(options);
     });
 
   const deadLetters = graph

@@ -7,7 +7,7 @@ import { reportFile } from '../ops/report-file.ts';
 import { spoolFile } from '../ops/spool-file.ts';
 import type { Emit, Outcome } from '../pipelines/reconcile/reconcile.ts';
 import { requireLoaded } from '../pipelines/wait.ts';
-import { lockRun } from '../postgres/run-lock.ts';
+import { lockRun, REPLAY } from '../postgres/run-lock.ts';
 import { typesOf } from './entity-types.ts';
 import { enabledGraphContext, type GraphContext } from './graph-context.ts';
 import { SERVERS, type Servers, waitSources, withDatabases, withServers } from './graph-reports.ts';
@@ -67,8 +67,11 @@ export async function runSyncData(options: SyncDataOptions): Promise<void> {
     );
 
   const stop = stopSignal();
-  const lock = await lockRun(databaseUrl, 'graph sync-data', mapping.source.slot);
+  const { slot } = mapping.source;
+  const locks = [await lockRun(databaseUrl, 'graph sync-data', slot)];
   try {
+    // A replay writes where the stream's progress does not move.
+    if (options.direct) locks.push(await lockRun(databaseUrl, REPLAY, slot));
     const run: SyncRun = {
       ...options,
       entities,
@@ -90,7 +93,7 @@ export async function runSyncData(options: SyncDataOptions): Promise<void> {
     process.exitCode = exitCodeOf(stop.signal.reason);
   } finally {
     stop.end();
-    await lock.release();
+    for (const lock of locks) await lock.release();
   }
 }
 

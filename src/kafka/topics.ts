@@ -91,6 +91,24 @@ export async function endOffsets(
   }
 }
 
+/** The first offset of each partition that was published at `sinceMs` or later; its end if there is none. */
+export async function offsetsSince(
+  admin: Admin,
+  topics: readonly string[],
+  sinceMs: number,
+): Promise<readonly { readonly topic: string; readonly partition: number; readonly offset: bigint }[]> {
+  try {
+    const found = await Promise.all(
+      topics.map((topic) => admin.fetchTopicOffsetsByTimestamp(topic, sinceMs)),
+    );
+    return topics.flatMap((topic, i) =>
+      (found[i] ?? []).map(({ partition, offset }) => ({ topic, partition, offset: BigInt(offset) })),
+    );
+  } catch (error) {
+    throw wrapKafka(error, 'look up the offsets of a time');
+  }
+}
+
 async function describeTopics(admin: Admin, topics: readonly string[]): Promise<Map<string, TopicState>> {
   if (topics.length === 0) return new Map();
   const [metadata, described] = await Promise.all([

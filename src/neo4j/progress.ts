@@ -105,7 +105,7 @@ export async function adoptRecovery(
 }
 
 /** How long a take-over waits: longer than a transaction of the former owner can hold the node. */
-const TAKE_OVER_MS = 2 * TRANSACTION_MS;
+export const TAKE_OVER_MS = 2 * TRANSACTION_MS;
 
 /**
  * Owner first, under the lock, then what it takes over: a batch of the former owner is either in it or refused.

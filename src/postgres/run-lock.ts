@@ -9,6 +9,9 @@ export interface RunLock {
   readonly release: () => Promise<void>;
 }
 
+/** A replay, and what must not write beside one. */
+export const REPLAY = 'graph replay';
+
 const TRY = 'select pg_try_advisory_lock(hashtext($1), hashtext($2)) as locked';
 const HOLDER = `select a.application_name as name, a.backend_start::text as since
   from pg_locks l join pg_stat_activity a using (pid)

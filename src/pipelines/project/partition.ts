@@ -29,17 +29,21 @@ export interface PartitionContext {
   /** For Kafka's own tools only: progress is in the graph. */
   readonly commit: (next: bigint) => void;
   readonly warnUnlisted: (column: string, count: number) => void;
-  /** What became of records, once it is in the graph. */
-  readonly onApplied: (outcome: Outcome) => void;
+  /** What became of records, once it is durable. */
+  readonly onOutcome: (outcome: Partial<Outcome>) => void;
   readonly log: Log;
 }
 
-/** Records that were set aside are none of them; nor are the repetitions of a batch that an earlier attempt applied. */
+/** Numbers of records; of a batch that turns out to be applied by an earlier attempt there is just `records`. */
 export interface Outcome {
   readonly records: number;
   readonly applied: number;
   /** Older than what the graph has, or than what follows in the same batch. */
   readonly older: number;
+  /** Not applied, but asked for again. */
+  readonly asked: number;
+  /** Cannot be applied. */
+  readonly failed: number;
 }
 
 /** How often a constraint failure beside a concurrent delete is tried again before the batch is taken apart. */
@@ -90,7 +94,7 @@ export async function runPartition(
           }),
         );
         from = next;
-        context.onApplied({ records: 1, applied: 1, older: 0 });
+        context.onOutcome({ records: 1, applied: 1 });
       }
     }
     if (from < end) await apply([], end, before);
@@ -99,13 +103,19 @@ export async function runPartition(
 
   async function setAside(aside: readonly SetAside[]): Promise<void> {
     const stale = aside.filter((a) => a.kind === 'stale').map((a) => a.record);
-    for (const { record, error } of aside) if (error !== null) await context.deadLetter(record, error);
+    for (const { record, error } of aside) if (error !== null) await park(record, error);
     if (stale.length === 0) return;
     await keepTrying(() => context.requestRepublish(stale, 'record of an older publisher session'));
+    context.onOutcome({ records: stale.length, asked: stale.length });
     log.warn(
       { table: table.table, partition, records: stale.length },
       'refused records of an older publisher session; asked for their keys again',
     );
+  }
+
+  async function park(record: IncomingRecord, error: AppError): Promise<void> {
+    await context.deadLetter(record, error);
+    context.onOutcome({ records: 1, failed: 1 });
   }
 
   /** One transaction; `from` moves with it. */
@@ -127,12 +137,12 @@ export async function runPartition(
       mutations,
       committedMs,
     };
-    const { applied, refused } = await keepTrying(() =>
+    const { applied, refused, purged } = await keepTrying(() =>
       writer.apply(batch, (result) => askForPurged(items, result)),
     );
     from = next;
     const older = items.length - mutations.length + refused;
-    context.onApplied({ records: items.length, applied, older });
+    context.onOutcome({ records: items.length, applied, older, asked: purged.length });
   }
 
   /** What a purged tombstone may have forbidden is asked for before the batch commits, so that it cannot be lost. */
@@ -153,7 +163,7 @@ export async function runPartition(
     } catch (error) {
       if (!(error instanceof AppError) || dispositionOf(error) !== 'dead-letter') throw error;
       if (items.length === 1) {
-        await context.deadLetter(first.record, error);
+        await park(first.record, error);
         await apply([], next, last.reader);
         return;
       }

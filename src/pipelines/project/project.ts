@@ -69,7 +69,7 @@ export function projectService(options: ProjectOptions): Service {
 }
 
 async function session(context: Context, signal: AbortSignal): Promise<void> {
-  const { mapping, client, graph, sql, log } = context;
+  const { mapping, client, graph, log } = context;
   await ensureSchema(graph, mapping, signal);
   const identity = await graphIdentity(graph, mapping);
   await planStatements(graph, mapping, signal);
@@ -109,7 +109,7 @@ async function session(context: Context, signal: AbortSignal): Promise<void> {
           const commit = (next: bigint) => {
             lane.commit(next);
           };
-          const own = { table, partition, writer, log, commit, onApplied: () => undefined };
+          const own = { table, partition, writer, log, commit, onOutcome: () => undefined };
           await runPartition(lane, taken, { ...own, ...aside.of(table, partition) }, abandoned);
         },
       },
