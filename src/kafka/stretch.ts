@@ -1,13 +1,13 @@
 /**
- * A stretch of one partition, read once from its start to its end, without a consumer group: for a pass over what is
- * in a topic that leaves nothing behind in Kafka.
+ * Stretches of partitions, each read once from its start to its end, without a consumer group: for a pass over what is in
+ * a topic that leaves nothing behind in Kafka.
  *
  * Guarantee: batches are continuous from `start` to `end`, whatever compaction has left; a record beyond `end` is not
  * among them. On failure: an offset that the topic does not have any more is PROGRESS_GAP, the rest is Kafka's.
  */
 import { AppError } from '../core/errors.ts';
 import type { Stretch } from '../core/replay.ts';
-import type { Connection } from './client.ts';
+import type { Connection, KafkaClient } from './client.ts';
 import { wrapKafka } from './errors.ts';
 import type { LaneLimits, RecordBatch } from './lane.ts';
 import { type DecodedBatches, decodeBatches, type IncomingRecord } from './record-batch.ts';
@@ -17,21 +17,47 @@ const FETCH = { maxWaitMs: 500, maxBytes: 4 * 1024 * 1024 };
 
 export type BatchLimits = Pick<LaneLimits, 'maxRecords' | 'maxBytes'>;
 
-/** The topic must be among those that the connection was made for. */
-export async function* readStretch(
-  connection: Connection,
-  stretch: Stretch,
-  limits: BatchLimits,
-  signal: AbortSignal,
-): AsyncGenerator<RecordBatch> {
-  const { topic, partition, start, end } = stretch;
-  for (let from = start; from < end;) {
-    const { records, next } = upTo(end, await fetch(connection, stretch, from, signal));
-    for (const batch of batchesOf(records, next, limits)) {
-      yield { topic, partition, from, ...batch };
-      from = batch.next;
+export interface StretchReader {
+  readonly read: (stretch: Stretch, limits: BatchLimits, signal: AbortSignal) => AsyncIterable<RecordBatch>;
+  readonly close: () => Promise<void>;
+}
+
+/** Of these topics, on a connection of its own. */
+export async function openStretchReader(
+  kafka: KafkaClient,
+  topics: readonly string[],
+): Promise<StretchReader> {
+  const what = `read ${topics.join(', ')}`;
+  const connection = await kafka.connect({ topics }).catch((error: unknown) => {
+    throw wrapKafka(error, what);
+  });
+  let before: Promise<unknown> = Promise.resolve();
+
+  /** kafkajs opens a connection for each of the requests that find none, and forgets all but one of them. */
+  function inTurn<T>(request: () => Promise<T>): Promise<T> {
+    const answer = before.then(request);
+    before = answer.catch(() => undefined);
+    return answer;
+  }
+
+  async function* read(
+    stretch: Stretch,
+    limits: BatchLimits,
+    signal: AbortSignal,
+  ): AsyncGenerator<RecordBatch> {
+    const { topic, partition, start, end } = stretch;
+    for (let from = start; from < end;) {
+      const at = from;
+      const fetched = await inTurn(() => fetch(connection, stretch, at, signal));
+      const { records, next } = upTo(end, fetched);
+      for (const batch of batchesOf(records, next, limits)) {
+        yield { topic, partition, from, ...batch };
+        from = batch.next;
+      }
     }
   }
+
+  return { read, close: connection.close };
 }
 
 async function fetch(

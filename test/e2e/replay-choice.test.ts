@@ -22,7 +22,7 @@ const RECORDS = { entity: 15, relation: 6, extract: 8, entity_extract: 1 };
 
 beforeAll(async () => {
   platform = await createPlatform('choice');
-  const replicator = platform.start(['replicate']);
+  const replicator = platform.start(['replicate', '--no-initial-load']);
   await replicator.logged(/streaming/);
   await platform.sql.query(
     `insert into entity select ('0a000000-0000-4000-8000-' || lpad(to_hex(i), 12, '0'))::uuid, 'report',

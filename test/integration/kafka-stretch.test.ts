@@ -1,18 +1,17 @@
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
-import type { Connection } from '../../src/kafka/client.ts';
 import type { RecordBatch } from '../../src/kafka/lane.ts';
-import { readStretch } from '../../src/kafka/stretch.ts';
+import { openStretchReader, type StretchReader } from '../../src/kafka/stretch.ts';
 import { offsetsSince } from '../../src/kafka/topics.ts';
 import { COMPACT_SOON, type TestKafka, testKafka } from '../support/kafka.ts';
 
 let kafka: TestKafka;
-let connection: Connection | null = null;
+let reader: StretchReader | null = null;
 beforeEach(async () => {
   kafka = await testKafka();
 });
 afterEach(async () => {
-  await connection?.close();
-  connection = null;
+  await reader?.close();
+  reader = null;
   await kafka.dispose();
 });
 
@@ -23,9 +22,9 @@ async function read(
   [start, end]: readonly [bigint, bigint],
   { signal = new AbortController().signal, limits = LIMITS } = {},
 ): Promise<RecordBatch[]> {
-  connection ??= await kafka.client.connect({ topics: [topic] });
+  reader ??= await openStretchReader(kafka.client, [topic]);
   const batches: RecordBatch[] = [];
-  for await (const batch of readStretch(connection, { topic, partition: 0, start, end }, limits, signal))
+  for await (const batch of reader.read({ topic, partition: 0, start, end }, limits, signal))
     batches.push(batch);
   return batches;
 }
@@ -55,6 +54,26 @@ describe('a stretch of a partition', () => {
     ]);
   });
 
+  it('of each of several partitions at once: a connection that is left over fails the test', async () => {
+    const topic = await kafka.topic(4);
+    await kafka.publish(Array.from({ length: 40 }, (_, n) => record(topic, n)));
+    const logs = await Promise.all([0, 1, 2, 3].map((partition) => kafka.log(topic, partition)));
+    const own = await openStretchReader(kafka.client, [topic]);
+    const { signal } = new AbortController();
+    const read = await Promise.all(
+      logs.map(async (log, partition) => {
+        const stretch = { topic, partition, start: 0n, end: BigInt(log.length) };
+        const keys: (string | undefined)[] = [];
+        for await (const { records } of own.read(stretch, LIMITS, signal))
+          keys.push(...records.map((r) => r.key?.toString()));
+        return keys;
+      }),
+    );
+    await own.close();
+    expect(read).toEqual(logs.map((log) => log.map((r) => r.key?.toString())));
+    expect(read.flat()).toHaveLength(40);
+  });
+
   it('goes on over what compaction has removed', async () => {
     const topic = await kafka.topic(1, COMPACT_SOON);
     for (let n = 0; n < 8; n++) await kafka.publish([record(topic, n, 'same')]);
@@ -74,6 +93,8 @@ describe('a stretch of a partition', () => {
   it('is a gap if the topic no longer has its start', async () => {
     const topic = await kafka.topic(1, { 'cleanup.policy': 'delete' });
     await kafka.publish(Array.from({ length: 4 }, (_, n) => record(topic, n)));
+    // It loads the metadata that deleting needs.
+    await kafka.admin.fetchTopicOffsets(topic);
     await kafka.admin.deleteTopicRecords({ topic, partitions: [{ partition: 0, offset: '2' }] });
     await expect(read(topic, [1n, 4n])).rejects.toMatchObject({ code: 'PROGRESS_GAP' });
     expect(offsets(await read(topic, [2n, 4n])).flat()).toEqual([2, 3]);

@@ -18,8 +18,7 @@ import type { Mapping } from '../../core/mapping.ts';
 import { INITIAL_READER, type ReaderState } from '../../core/partition-reader.ts';
 import { describeRequest, type ReplayRequest, type Stretch } from '../../core/replay.ts';
 import type { KafkaClient } from '../../kafka/client.ts';
-import { wrapKafka } from '../../kafka/errors.ts';
-import { readStretch } from '../../kafka/stretch.ts';
+import { openStretchReader } from '../../kafka/stretch.ts';
 import type { Graph } from '../../neo4j/client.ts';
 import { planStatements } from '../../neo4j/plans.ts';
 import { createRehearsal } from '../../neo4j/rehearsal.ts';
@@ -143,14 +142,12 @@ async function passOver(
   const open = stretches.filter(({ start, end }) => start < end);
   const [first] = open;
   if (first === undefined) return;
-  const connection = await client.connect({ topics: [first.topic] }).catch((error: unknown) => {
-    throw wrapKafka(error, `read topic ${first.topic}`);
-  });
+  const reader = await openStretchReader(client, [first.topic]);
   const failed = new AbortController();
   const either = AbortSignal.any([signal, failed.signal]);
   try {
     const passes = open.map(async (stretch) => {
-      const lane = readStretch(connection, stretch, mapping.sink.batch, either);
+      const lane = reader.read(stretch, mapping.sink.batch, either);
       const from = { next: stretch.start, reader: stretch.reader };
       await runPartition(lane, from, contextOf(stretch.partition), either).catch((error: unknown) => {
         failed.abort(error);
@@ -160,7 +157,7 @@ async function passOver(
     await Promise.allSettled(passes);
     if (failed.signal.aborted) throw failed.signal.reason;
   } finally {
-    await connection.close();
+    await reader.close();
   }
 }
 
