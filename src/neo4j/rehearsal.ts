@@ -85,9 +85,9 @@ async function rolledBack<T>(graph: Graph, work: (open: Transaction) => Promise<
   return done[0] as T;
 }
 
-type Elements = ReadonlyMap<Key, readonly GraphElement[]>;
+export type Elements = ReadonlyMap<Key, readonly GraphElement[]>;
 
-/** Without what is internal: a position is no content. */
+/** What bears each key, without what is internal: a position is no content. */
 async function elementsOf(
   open: Transaction,
   table: TableMapping,
@@ -114,7 +114,11 @@ function contentOf({ content }: GraphElement, { target }: TableMapping): Content
  * What somebody else writes in between is newer than any of the mutations, since the stream is past them: where it stands
  * in the end, the effect is not theirs.
  */
-function effectOf(mutations: readonly KeyedMutation[], before: Elements, after: Elements): Partial<Effect> {
+export function effectOf(
+  mutations: readonly KeyedMutation[],
+  before: Elements,
+  after: Elements,
+): Pick<Effect, 'changed' | 'removed'> {
   let changed = 0;
   let removed = 0;
   for (const { kind, key, position } of mutations) {

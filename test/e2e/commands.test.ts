@@ -32,6 +32,8 @@ describe('bad usage exits 2 with a line on stderr and nothing on stdout', () => 
     [['graph', 'project', '--no-initial-load']],
     [['graph', 'backfill', '--timeout', '0']],
     [['graph', 'dead-letters', 'discard']],
+    [['graph', 'replay', '--max-wait', '0']],
+    [['graph', 'replay', '--resume']],
     [['graph', 'unknown']],
     [['demo', '--entities', '1.5']],
     [['stack', 'now']],

@@ -6,10 +6,12 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createKafka } from '../../src/kafka/client.ts';
 import { endOffsets, withAdmin } from '../../src/kafka/topics.ts';
 import { silent } from '../support/kafka.ts';
-import { createPlatform, edit, eventually, type Platform } from '../support/platform.ts';
+import { createPlatform, edit, eventually, type Platform, type Process } from '../support/platform.ts';
 import { graphAsItIs, named, replayReport } from '../support/replay.ts';
 
 let platform: Platform;
+let projector: Process;
+let publisher: Process;
 /** Between the first rows and the rest, on a whole second of all clocks. */
 let since: Date;
 
@@ -22,8 +24,9 @@ const RECORDS = { entity: 15, relation: 6, extract: 8, entity_extract: 1 };
 
 beforeAll(async () => {
   platform = await createPlatform('choice');
-  const replicator = platform.start(['replicate', '--no-initial-load']);
-  await replicator.logged(/streaming/);
+  publisher = platform.start(['publish', '--no-initial-load']);
+  projector = platform.start(['project']);
+  await publisher.logged(/streaming/);
   await platform.sql.query(
     `insert into entity select ('0a000000-0000-4000-8000-' || lpad(to_hex(i), 12, '0'))::uuid, 'report',
             jsonb_build_object('title', 'T' || i, 'score', i), '{}', now(), now()
@@ -68,6 +71,12 @@ async function records(...args: readonly string[]): Promise<Record<string, numbe
   return Object.fromEntries(Object.entries(counts).map(([table, count]) => [table, count['records']]));
 }
 
+async function entityEnds(): Promise<readonly { readonly partition: number; readonly end: bigint }[]> {
+  const topic = `${platform.name}.public.entity`;
+  const kafka = createKafka({ brokers: [platform.env['KAFKA_BROKERS'] ?? ''], clientId: 'test' }, silent);
+  return (await withAdmin(kafka, (admin) => endOffsets(admin, [topic]))).get(topic) ?? [];
+}
+
 const day = (date: Date) => date.toISOString().slice(0, 19).replace('T', ' ');
 
 describe('what is read', () => {
@@ -97,9 +106,7 @@ describe('what is read', () => {
 
   it('begins at the offsets that are named; one that its partition does not have is wrong usage', async () => {
     const topic = `${platform.name}.public.entity`;
-    const kafka = createKafka({ brokers: [platform.env['KAFKA_BROKERS'] ?? ''], clientId: 'test' }, silent);
-    const ends = await withAdmin(kafka, (admin) => endOffsets(admin, [topic]));
-    const full = ends.get(topic)?.filter(({ end }) => end > 1n) ?? [];
+    const full = (await entityEnds()).filter(({ end }) => end > 1n);
     expect(full.length).toBeGreaterThan(0);
     const from = full.map(({ partition }) => `${topic}:${partition}:1`).join(',');
     const sum = full.reduce((total, { end }) => total + Number(end), 0);
@@ -108,12 +115,20 @@ describe('what is read', () => {
     expect(await records('--from', `entity:${partition}:${end}`)).toEqual({ 'public.entity': 0 });
 
     const before = await graphAsItIs(platform);
-    for (const wrong of [`entity:${partition}:${end + 1n}`, 'entity:99:0']) {
-      const { code, stdout, stderr } = await platform.run(['replay', '--from', wrong], {
-        LOG_LEVEL: 'silent',
-      });
-      expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
-      expect(stderr).toMatch(/^--from: .*\n$/);
+    const wrong = [
+      ['--from', `entity:${partition}:${end + 1n}`],
+      ['--from', 'entity:99:0'],
+      ['--from', 'latest'],
+      ['--from', '2026-02-30'],
+      ['--from', '2026-02-03', '--timezone', 'Mars'],
+      ['--from', 'entity:0:0', '--topics', 'relation'],
+      ['--topics', 'blob'],
+      ['--dry-run', '--max-wait', 'long'],
+    ];
+    for (const args of wrong) {
+      const { code, stdout, stderr } = await platform.run(['replay', ...args], { LOG_LEVEL: 'silent' });
+      expect({ args, code, stdout }).toEqual({ args, code: 2, stdout: '' });
+      expect(stderr, args.join(' ')).toMatch(/^.+\n$/);
     }
     expect(await graphAsItIs(platform)).toBe(before);
   });
@@ -223,6 +238,7 @@ describe('with connector files that have changed', () => {
     expect(code).toBe(0);
     expect(replayReport(stdout)['public.entity']).toMatchObject({ 'cannot be applied': 13 });
     expect(await letters()).toBe(0);
+    expect(await graphAsItIs(platform)).toBe(before);
     const run = await platform.run(['replay', '--topics', 'entity'], {
       CONNECTORS_DIR: changed,
       LOG_LEVEL: 'silent',
@@ -231,6 +247,61 @@ describe('with connector files that have changed', () => {
     expect(run.stderr).toMatch(/^13 records could not be applied: .*\n$/);
     // By key: the latest letter of each.
     expect(await letters()).toBe(10);
-    expect(await graphAsItIs(platform)).toBe(before);
+  });
+});
+
+describe('beside the stream', () => {
+  const total = async () => (await entityEnds()).reduce((sum, { end }) => sum + Number(end), 0);
+
+  it('ends where the stream is, and never begins if the stream does not get there', async () => {
+    await projector.stop();
+    const before = await total();
+    await platform.sql.query(`insert into entity values ($1, 'report', '{}', '{}', now(), now())`, [
+      uuid(11),
+    ]);
+    await eventually('the row is in Kafka', async () => (await total()) === before + 1);
+    expect(await records('--topics', 'entity')).toEqual({ 'public.entity': before });
+    const { code, stdout, stderr } = await platform.run(['replay', '--max-wait', '1'], {
+      LOG_LEVEL: 'silent',
+    });
+    expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
+    expect(stderr).toMatch(/^The graph is not there yet: .*1 records are not applied.*\n$/);
+    projector = platform.start(['project']);
+    expect((await platform.run(['wait'])).code).toBe(0);
+    expect(await records('--topics', 'entity')).toEqual({ 'public.entity': before + 1 });
+  });
+
+  it('does not bring back what a repair without the stream has deleted, before the stream knows of it', async () => {
+    const there = async () =>
+      (await cypher('MATCH (n:$Entity {id: $id}) WHERE NOT n:Stub RETURN n', { id: uuid(4) })).length;
+    for (const process of [publisher, projector]) await process.stop();
+    await platform.sql.query('delete from entity where id = $1', [uuid(4)]);
+    expect(await there()).toBe(1);
+    const results = join(platform.connectors, 'report.json');
+    const repair = await platform.run(['sync-data', '--direct', '--check-results-file', results]);
+    expect(repair.code, repair.stderr).toBe(0);
+    expect(await there()).toBe(0);
+    projector = platform.start(['project']);
+    await projector.logged(/partitions assigned/);
+    const early = await platform.run(['replay', '--max-wait', '1'], { LOG_LEVEL: 'silent' });
+    expect(early.stderr).toMatch(/no publisher is running/);
+    expect(await there()).toBe(0);
+    publisher = platform.start(['publish']);
+    expect((await platform.run(['replay'])).code).toBe(0);
+    expect(await there()).toBe(0);
+    await platform.expectEqual();
+  });
+
+  it('refuses a topic that is not the one that the graph knows', async () => {
+    const generation = (change: string) =>
+      cypher(`MATCH (p:_Progress {namespace: $name, topic: $topic}) SET p.generation = ${change}`, {
+        topic: `${platform.name}.public.extract`,
+      });
+    await generation(`'-' + p.generation`);
+    const { code, stderr } = await platform.run(['replay', '--dry-run'], { LOG_LEVEL: 'silent' });
+    await generation('substring(p.generation, 1)');
+    expect(code).toBe(1);
+    expect(stderr).toMatch(/^Topic .*\.public\.extract was recreated.*\n$/);
+    expect((await platform.run(['replay', '--dry-run'])).code).toBe(0);
   });
 });

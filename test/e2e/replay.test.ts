@@ -234,6 +234,7 @@ describe('a damaged graph under live load', () => {
     const killed = platform.start(['replay'], slowly);
     await stopWhen(killed, 0.2, 'SIGTERM');
     expect(await killed.exited).toBe(143);
+    expect((await platform.run(['wait', '--timeout', '20'])).code).toBe(0);
     const other = await platform.run(['replay', '--topics', 'entity'], { LOG_LEVEL: 'silent' });
     expect(other).toMatchObject({ code: 1, stdout: '' });
     expect(other.stderr).toMatch(/^A replay of public\.\w+,.* from earliest is not finished.*--restart.*\n$/);
