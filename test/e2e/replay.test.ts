@@ -17,7 +17,7 @@ import {
 } from '../support/platform.ts';
 import { graphAsItIs, named, replayReport } from '../support/replay.ts';
 
-const ENTITIES = 300;
+const ENTITIES = 200;
 const DAMAGED = 100;
 
 let platform: Platform;
