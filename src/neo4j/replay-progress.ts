@@ -54,7 +54,7 @@ export async function beginReplay(
       if (other === undefined) return { resumed: true, progress: rows.map(replayProgress) };
       throw new AppError(
         'REPLAY_UNFINISHED',
-        `A replay of ${String(other['what'])} is not finished, and was asked for, or with connector files, that are not these.`,
+        `A replay of ${String(other['what'])} is not finished; its options, connector files or topics are not those of this one.`,
       );
     },
     { timeoutMs: TAKE_OVER_MS },

@@ -58,11 +58,13 @@ export async function replay(context: ReplayContext, run: ReplayRun, signal: Abo
   await run.caughtUp();
   await ensureSchema(graph, mapping, signal);
   await planStatements(graph, mapping, signal);
+  const stretches = await stretchesNow(context, request, signal);
+  const id = identityOf(request, stretches, mapping);
   const { resumed, progress } = await beginReplay(
     graph,
     mapping,
-    { ...run, id: identityOf(request, mapping), what: describeRequest(request) },
-    await stretchesNow(context, request, signal),
+    { owner, restart: run.restart, id, what: describeRequest(request) },
+    stretches,
   );
   log.info({ owner, resumed, partitions: progress.length }, 'replaying');
   tally.begin(progress);
@@ -161,10 +163,15 @@ async function passOver(
   }
 }
 
-/** What decides what a replay does: what is asked for, and how records become mutations. */
-function identityOf(request: ReplayRequest, mapping: Mapping): string {
-  const { from, tables } = request;
-  const content = JSON.stringify({ from, tables, namespace: mapping.sink.namespace }, (_, value: unknown) => {
+/** What decides what a replay does: what is asked for, of which topics, and how records become mutations. */
+function identityOf(
+  { from, tables }: ReplayRequest,
+  stretches: readonly { readonly topic: string; readonly generation: string }[],
+  { sink }: Mapping,
+): string {
+  const topics = stretches.map(({ topic, generation }) => `${topic} ${generation}`);
+  const decisive = { from, tables, topics: [...new Set(topics)].sort(), namespace: sink.namespace };
+  const content = JSON.stringify(decisive, (_, value: unknown) => {
     if (value instanceof Map) return [...value];
     return typeof value === 'bigint' ? value.toString() : value;
   });

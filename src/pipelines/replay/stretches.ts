@@ -4,14 +4,15 @@ import type { Mapping } from '../../core/mapping.ts';
 import { type ReplayRequest, startsOf, type Stretch, stretchesOf } from '../../core/replay.ts';
 import type { KafkaClient } from '../../kafka/client.ts';
 import { readControl } from '../../kafka/control.ts';
+import { requireSameTopics, topicIds } from '../../kafka/topic-ids.ts';
 import { endOffsets, offsetsSince, withAdmin } from '../../kafka/topics.ts';
 import type { Graph } from '../../neo4j/client.ts';
 import { readProgress } from '../../neo4j/progress.ts';
 import { requireSameSource } from '../same-source.ts';
 
 /**
- * Throws USAGE for what the topics do not have, GRAPH_FOREIGN, and PROGRESS_GAP if the graph has no progress of a topic,
- * or has that of another one of the same name.
+ * Throws USAGE for what the topics do not have, GRAPH_FOREIGN, KAFKA_TOPIC_CHANGED, and PROGRESS_GAP if the graph has no
+ * progress of a topic, or has that of another one of the same name.
  */
 export async function stretchesNow(
   {
@@ -24,10 +25,12 @@ export async function stretchesNow(
 ): Promise<(Stretch & { readonly generation: string })[]> {
   const { source, topics } = await readControl(client, mapping.controlTopic, signal);
   if (source !== null) await requireSameSource(graph, mapping, source, { claim: false });
+  const names = request.tables.map(({ topic }) => topic);
+  const generations = new Map(names.map((name) => [name, topics.get(name)?.generation ?? '']));
+  requireSameTopics(generations, await topicIds(client, names));
   // Before the topics' ends, so that it cannot be beyond them.
   const progress = await readProgress(graph, mapping);
   const { from } = request;
-  const names = request.tables.map(({ topic }) => topic);
   const [held, published] = await withAdmin(client, async (admin) => [
     [...(await endOffsets(admin, names))].flatMap(([topic, own]) =>
       own.map((range) => ({ topic, ...range })),
@@ -42,7 +45,7 @@ export async function stretchesNow(
         'PROGRESS_GAP',
         `The graph has no progress of ${topic}-${partition}: it was never projected.`,
       );
-    if (row.generation !== topics.get(topic)?.generation)
+    if (row.generation !== generations.get(topic))
       throw new AppError(
         'PROGRESS_GAP',
         `Topic ${topic} was recreated: the graph knows another generation of it.`,
