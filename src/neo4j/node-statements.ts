@@ -56,6 +56,26 @@ RETURN applied, vanished, keys AS purged, ${STEADY}`;
 }
 
 /**
+ * Rows as those of `upsertNodes`, none of which may be in the graph: one that is fails the statement. Answers `applied`;
+ * `plain`, whether none of them is forbidden by a tombstone, a floor or what is purged; and `steady`. What is not plain
+ * must not be committed.
+ *
+ * Creating a node locks its key, as merging it does, before its tombstone is looked for.
+ */
+export function createNodes(target: NodeTarget): string {
+  const { label, keyProperty, properties } = target;
+  const names = properties.map(({ name }) => name);
+  return `${PLANNED_ONCE}
+${WITH_FLOOR}
+UNWIND $batch.rows AS row
+CREATE (n:${quote(label)}:$(row[2]) ${mapOf('newer', keyProperty, names, FIRST_VALUE)})
+WITH f, floor, purged, row
+OPTIONAL MATCH (t:_Tombstone {id: $tombstones + toString(row[0])})
+WITH f, floor, purged, count(*) AS applied, count(t) AS buried, min(row[1]) AS lowest
+RETURN applied, buried = 0 AND floor <= lowest AND purged < lowest AS plain, ${STEADY}`;
+}
+
+/**
  * Rows: key, position. Answers `applied` and `vanished`.
  *
  * A node that is not there is merged as well, since that locks its key (not if it must be at a position: then it has

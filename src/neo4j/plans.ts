@@ -3,10 +3,15 @@ import type { Mapping } from '../core/mapping.ts';
 import type { Graph } from './client.ts';
 import { statementsOf, type TableStatements } from './statements.ts';
 
-export async function planStatements(graph: Graph, mapping: Mapping, signal: AbortSignal): Promise<void> {
+export async function planStatements(
+  graph: Graph,
+  mapping: Mapping,
+  signal: AbortSignal,
+  { filling = false } = {},
+): Promise<void> {
   const planned = new Set<string>();
   for (const table of statementsOf(mapping).values())
-    for (const statement of statementsIn(table)) {
+    for (const statement of statementsIn(table, filling)) {
       if (planned.has(statement)) continue;
       planned.add(statement);
       signal.throwIfAborted();
@@ -14,8 +19,8 @@ export async function planStatements(graph: Graph, mapping: Mapping, signal: Abo
     }
 }
 
-function statementsIn(table: TableStatements): string[] {
-  if (table.kind === 'node') return [table.upsert, table.remove];
+function statementsIn(table: TableStatements, filling: boolean): string[] {
+  if (table.kind === 'node') return [table.upsert, table.remove, ...(filling ? [table.create] : [])];
   const byType = [...table.byType.values()].flatMap(({ upsert, remove }) => [upsert, remove]);
   return [...byType, ...table.sweep.map(({ statement }) => statement)];
 }

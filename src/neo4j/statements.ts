@@ -1,7 +1,7 @@
 /** The statements of each table, built once, with the parameters that name the table's keys and bookkeeping. */
 import type { Mapping, NodeTarget, RelationshipTarget } from '../core/mapping.ts';
 import { NOW, type Rule } from './cypher.ts';
-import { deleteNodes, sweepStubs, truncateNodes, upsertNodes } from './node-statements.ts';
+import { createNodes, deleteNodes, sweepStubs, truncateNodes, upsertNodes } from './node-statements.ts';
 import {
   deleteRelationships,
   truncateRelationships,
@@ -19,6 +19,8 @@ export interface NodeTable {
   readonly target: NodeTarget;
   readonly parameters: TableParameters;
   readonly upsert: string;
+  /** For rows that are not in the graph. */
+  readonly create: string;
   readonly remove: string;
   readonly truncate: readonly Pages[];
 }
@@ -80,6 +82,7 @@ function nodeTable(target: NodeTarget, parameters: TableParameters, rule: Rule):
     target,
     parameters,
     upsert: upsertNodes(target, rule),
+    create: createNodes(target),
     remove: deleteNodes(target, rule),
     truncate: [{ first: truncateNodes(target, false), next: truncateNodes(target, true) }],
   };

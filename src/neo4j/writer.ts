@@ -14,6 +14,7 @@ import { AppError } from '../core/errors.ts';
 import type { KeyedMutation } from '../core/graph.ts';
 import type { Mapping } from '../core/mapping.ts';
 import type { Graph } from './client.ts';
+import { createFills } from './fill.ts';
 import { createFence, type Step } from './fence.ts';
 import type { Scope } from './progress.ts';
 import { statementsOf, type TableStatements } from './statements.ts';
@@ -49,12 +50,17 @@ export interface GraphWriter {
 /** Also of a batch that an earlier attempt has applied, so that nothing is counted twice. */
 const NOTHING: ApplyResult = { applied: 0, refused: 0, purged: [] };
 
+/** `filling`: much of what comes is not in the graph yet, which is a guess that speed alone depends on. */
 export function createWriter(
   graph: Graph,
   mapping: Mapping,
-  owned: { readonly owner: string; readonly scope?: Scope },
+  {
+    filling = () => false,
+    ...owned
+  }: { readonly owner: string; readonly scope?: Scope; readonly filling?: () => boolean },
 ): GraphWriter {
   const fence = createFence(graph, mapping, owned);
+  const fills = createFills();
   const tables = statementsOf(mapping);
   const tableOf = (name: string) => {
     const table = tables.get(name);
@@ -66,8 +72,24 @@ export function createWriter(
     async apply(batch, beforeCommit) {
       const { mutations } = batch;
       const [first] = mutations;
-      const work = (open: Transaction) =>
-        first === undefined ? Promise.resolve(NOTHING) : mutate(open, tableOf(first.table), mutations);
+      const nothing = () => Promise.resolve(NOTHING);
+      const table = first === undefined ? null : tableOf(first.table);
+      const fill =
+        table !== null && filling()
+          ? fills.of(`${batch.topic}-${batch.partition}`, table, mutations, (of, one) => rowOf(of, one)[1])
+          : null;
+      if (fill !== null) {
+        const create = async (open: Transaction): Promise<ApplyResult> => ({
+          ...NOTHING,
+          applied: await fill.create(open),
+        });
+        try {
+          return (await fence(batch, create, beforeCommit)) ?? NOTHING;
+        } catch (error) {
+          if (!fill.declined(error)) throw error;
+        }
+      }
+      const work = table === null ? nothing : (open: Transaction) => mutate(open, table, mutations);
       return (await fence(batch, work, beforeCommit)) ?? NOTHING;
     },
     truncate: (step) => truncateTable(fence, step, tableOf(step.table)),

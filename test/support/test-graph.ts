@@ -21,8 +21,8 @@ export interface TestGraph extends TestMapping {
   readonly driver: Driver;
   /** Labels and types of the shipped mapping stand for the test's own. */
   readonly cypher: (query: string, parameters?: object) => Promise<Record<string, unknown>[]>;
-  /** Takes a partition over. */
-  readonly lane: (table: string, partition?: number, on?: Graph) => Promise<Lane>;
+  /** Takes a partition over. `filling`: each batch is first tried as one of new nodes. */
+  readonly lane: (table: string, partition?: number, on?: Graph, filling?: boolean) => Promise<Lane>;
   /** Deletes everything of it but its schema, floors and progress. */
   readonly clear: () => Promise<void>;
   readonly dispose: () => Promise<void>;
@@ -76,11 +76,12 @@ export async function createTestGraph(
     driver,
     cypher,
     clear,
-    async lane(name, partition = 0, on = graph) {
+    async lane(name, partition = 0, on = graph, filling = false) {
       const { topic } = own.table(name);
       const owner = randomUUID();
       const taken = await takeOver(on, mapping, { topic, partition, owner, generation: GENERATION });
-      const writer = createWriter(on, mapping, { owner });
+      // A new one each time has made no wrong guess yet.
+      const writer = () => createWriter(on, mapping, { owner, filling: () => filling });
       let from = taken.next;
       const step = (at: Position, records: number) => ({
         topic,
@@ -101,13 +102,13 @@ export async function createTestGraph(
               .sort()
               .at(-1) ?? at(0);
           const batch = { ...step(highest, Math.max(1, mutations.length)), mutations };
-          const result = await writer.apply(batch, beforeCommit);
+          const result = await writer().apply(batch, beforeCommit);
           from = batch.next;
           return result;
         },
         async truncate(position) {
           const one = step(position, 1);
-          await writer.truncate({ ...one, table: name });
+          await writer().truncate({ ...one, table: name });
           from = one.next;
         },
       };

@@ -38,6 +38,8 @@ export interface ProjectOptions {
   readonly kafka: KafkaOptions;
   readonly neo4j: Neo4jOptions;
   readonly log: Log;
+  /** While it is true the graph lacks most of what comes: see the writer. */
+  readonly filling?: () => boolean;
 }
 
 interface Context extends ProjectOptions {
@@ -69,10 +71,10 @@ export function projectService(options: ProjectOptions): Service {
 }
 
 async function session(context: Context, signal: AbortSignal): Promise<void> {
-  const { mapping, client, graph, log } = context;
+  const { mapping, client, graph, log, filling = () => false } = context;
   await ensureSchema(graph, mapping, signal);
   const identity = await graphIdentity(graph, mapping);
-  await planStatements(graph, mapping, signal);
+  await planStatements(graph, mapping, signal, { filling: filling() });
   const topics = await madeByPublisher(mapping, client, log, signal);
   const { source, generations } = topics;
   if (source !== null) await requireSameSource(graph, mapping, source, { claim: true });
@@ -80,7 +82,7 @@ async function session(context: Context, signal: AbortSignal): Promise<void> {
 
   const owner = randomUUID();
   log.info({ owner, graph: identity.uuid }, 'projecting');
-  const writer = createWriter(graph, mapping, { owner });
+  const writer = createWriter(graph, mapping, { owner, filling });
   const aside = await openAside({ ...context, runId: `projector-${owner}` }, signal);
   const byTopic = new Map(mapping.tables.map((table) => [table.topic, table]));
   const takenOver = new Map<string, { next: bigint; reader: ReaderState }>();
