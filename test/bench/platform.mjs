@@ -45,9 +45,15 @@ export async function createPlatform(bench, name) {
   }
 
   /** Starts `graph …`; resolves when its log has the message, with the time it was seen. */
-  async function start(command, connectorsDir, message) {
+  async function start(command, connectorsDir, message, env = {}) {
     const child = spawn(process.execPath, [main, 'graph', ...command.split(' ')], {
-      env: { PATH: process.env.PATH, ...stack.env, DATABASE_URL: url.href, CONNECTORS_DIR: connectorsDir },
+      env: {
+        PATH: process.env.PATH,
+        ...stack.env,
+        DATABASE_URL: url.href,
+        CONNECTORS_DIR: connectorsDir,
+        ...env,
+      },
       stdio: ['ignore', 'ignore', 'pipe'],
     });
     children.add(child);
@@ -68,7 +74,7 @@ export async function createPlatform(bench, name) {
       const code = await exited;
       if (code !== 0) throw new Error(`graph ${command} ended with ${code}:\n${lines.slice(-5).join('\n')}`);
     };
-    return { pid: child.pid, startedAt, stop };
+    return { pid: child.pid, startedAt, stop, exited };
   }
 
   /** Resolves, with the time, when Kafka has everything that was committed before `lsn`. */
@@ -77,11 +83,14 @@ export async function createPlatform(bench, name) {
     return until(async () => (await sql.query(query, [name, lsn])).rows[0]?.done === true);
   }
 
-  return { name, url: url.href, sql, connectors, start, published };
+  const topics = ['entity', 'relation', 'extract', 'entity_extract'].map(
+    (table) => `${name}.public.${table}`,
+  );
+  return { name, url: url.href, topics, sql, connectors, start, published };
 }
 
-/** The sum of the topics' ends, for those topics that the graph keeps progress of. */
-export async function topicEnds(bench, graph) {
+/** The sum of the topics' ends; by default of those that the graph keeps progress of. */
+export async function topicEnds(bench, graph, topics) {
   const kafka = new kafkajs.Kafka({
     brokers: bench.stack.env.KAFKA_BROKERS.split(','),
     logLevel: kafkajs.logLevel.NOTHING,
@@ -93,7 +102,8 @@ export async function topicEnds(bench, graph) {
       'MATCH (p:_Progress {namespace: $graph}) RETURN DISTINCT p.topic AS topic',
       { graph },
     );
-    const offsets = await Promise.all(rows.map(({ topic }) => admin.fetchTopicOffsets(topic)));
+    const wanted = topics ?? rows.map(({ topic }) => topic);
+    const offsets = await Promise.all(wanted.map((topic) => admin.fetchTopicOffsets(topic)));
     return offsets.flat().reduce((sum, { offset }) => sum + Number(offset), 0);
   } finally {
     await admin.disconnect();

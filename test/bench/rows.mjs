@@ -30,6 +30,18 @@ export async function insertRelations(sql, rows, ends) {
   return mark(sql);
 }
 
+/** As many relations, each of an entity to another. */
+export async function insertRelationsAmong(sql, rows) {
+  await sql.query(
+    `with e as (select id, row_number() over () - 1 as n, count(*) over () as total from entity)
+     insert into relation (id, key, subtype, source_id, source_type, target_id, target_type, created_at, last_updated_at)
+     select gen_random_uuid(), 'reports', null, a.id, 'report', b.id, 'report', now(), now()
+       from e a join e b on b.n = (a.n * 7 + 1) % a.total where a.n < $1`,
+    [rows],
+  );
+  return mark(sql);
+}
+
 /** A logical message's LSN: what was committed before it comes before it. */
 async function mark(sql) {
   const emitted = await sql.query(`select pg_logical_emit_message(true, '${MARK}', '') as lsn`);

@@ -1,5 +1,5 @@
 /**
- * npm run bench [-- decode|publish|project|end-to-end|latency|reconcile] [--quick]
+ * npm run bench [-- decode|publish|project|end-to-end|latency|reconcile|rebuild] [--quick]
  *
  * Medians of interleaved runs, after one that is not counted, on a stack of its own. CPU-seconds are those of the
  * measured span, by process; `own` is the replicator's, or the bare loader's. --quick, a tenth of the rows and one cold
@@ -13,11 +13,12 @@ import neo4j from 'neo4j-driver';
 import { startStack } from '../../dist/stack/stack.js';
 import { project } from './graph.mjs';
 import { endToEnd, latency } from './live.mjs';
+import { rebuild } from './rebuild.mjs';
 import { reconcile } from './reconcile.mjs';
 import { decode, publish } from './source.mjs';
 
 const RUNS = 3;
-const parts = { decode, publish, project, 'end-to-end': endToEnd, latency, reconcile };
+const parts = { decode, publish, project, 'end-to-end': endToEnd, latency, reconcile, rebuild };
 const { values, positionals } = parseArgs({
   options: { quick: { type: 'boolean', default: false } },
   allowPositionals: true,
