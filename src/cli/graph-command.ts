@@ -1,6 +1,7 @@
 /** `graph`: the replicator's commands. Logs go to stderr, results to stdout. */
 import { type Command, InvalidArgumentError, Option } from 'commander';
 import type { BackfillOptions } from './backfill.ts';
+import type { RebuildCommandOptions } from './rebuild.ts';
 import type { RecoverOptions } from './recover.ts';
 import type { ReplayCommandOptions } from './replay.ts';
 import type { SyncDataOptions } from './sync-data.ts';
@@ -147,6 +148,21 @@ export function registerGraph(program: Command): void {
     .action(async (options: SyncDataOptions) => {
       const { runSyncData } = await import('./sync-data.ts');
       await runSyncData(options);
+    });
+
+  graph
+    .command('rebuild')
+    .description('build a graph from the topics, beside the one in use or in its place, and prove it')
+    .option('--into <uri[/database]>', 'another, empty graph')
+    .option('--in-place', 'empty the graph in use and build it again', false)
+    .option('--follow', 'keep it current until stopped', false)
+    .option('--force-empty', 'remove what the graph holds of this mapping first', false)
+    .option('--republish', 'publish all rows again first: for topics that lack some of their history', false)
+    .option('--yes', 'with --in-place: without asking', false)
+    .option('--max-wait <seconds>', 'for the publisher, and for a difference to be confirmed', seconds, 60)
+    .action(async (options: RebuildCommandOptions) => {
+      const { runRebuild } = await import('./rebuild.ts');
+      await runRebuild(options);
     });
 }
 

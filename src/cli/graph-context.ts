@@ -15,6 +15,8 @@ export interface GraphContext {
   readonly databaseUrl: string;
   readonly kafka: KafkaOptions;
   readonly neo4j: Neo4jOptions;
+  /** Of the graph that a rebuild fills, if it is another one. */
+  readonly targetCredentials: Pick<Neo4jOptions, 'username' | 'password'>;
 }
 
 type Server = 'DATABASE_URL' | 'KAFKA_BROKERS' | 'NEO4J_URI';
@@ -35,6 +37,10 @@ export function graphContext(command: string, servers: readonly Server[]): Graph
       username: env.NEO4J_USERNAME,
       password: env.NEO4J_PASSWORD,
       database: env.NEO4J_DATABASE,
+    },
+    targetCredentials: {
+      username: env.TARGET_NEO4J_USERNAME ?? env.NEO4J_USERNAME,
+      password: env.TARGET_NEO4J_PASSWORD ?? env.NEO4J_PASSWORD,
     },
   };
 }

@@ -46,7 +46,7 @@ export function scanProgress(output: NodeJS.WriteStream, expected: number): Scan
   };
 }
 
-function bar(share: number): string {
+export function bar(share: number): string {
   const full = Math.round(share * BAR);
   return `${'█'.repeat(full)}${'░'.repeat(BAR - full)}`;
 }

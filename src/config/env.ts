@@ -23,12 +23,14 @@ const environment = z.object({
   NEO4J_USERNAME: z.string().default('neo4j'),
   NEO4J_PASSWORD: z.string().default(''),
   NEO4J_DATABASE: z.string().default('neo4j'),
+  TARGET_NEO4J_USERNAME: z.string().optional(),
+  TARGET_NEO4J_PASSWORD: z.string().optional(),
   GRAPH_ENABLED: flag.default(true),
   CONNECTORS_DIR: z.string().optional(),
   LOG_LEVEL: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
 });
 
-const SECRETS = ['DATABASE_URL', 'KAFKA_SASL_PASSWORD', 'NEO4J_PASSWORD'] as const;
+const SECRETS = ['DATABASE_URL', 'KAFKA_SASL_PASSWORD', 'NEO4J_PASSWORD', 'TARGET_NEO4J_PASSWORD'] as const;
 
 export type Environment = z.infer<typeof environment>;
 

@@ -132,6 +132,26 @@ export const CATALOGUE = {
     remedy:
       'Check DATABASE_URL and NEO4J_URI; the graph of another source needs another namespace in sink.neo4j.json.',
   },
+  GRAPH_EMPTYING: {
+    disposition: 'fatal',
+    remedy: 'Run graph rebuild on it again: it goes on where it was ended.',
+  },
+  GRAPH_IN_USE: {
+    disposition: 'fatal',
+    remedy: 'Stop graph project and graph replicate on that graph, then start again.',
+  },
+  TARGET_NOT_EMPTY: {
+    disposition: 'fatal',
+    remedy: 'Name an empty graph, or add --force-empty to remove what it holds of this mapping first.',
+  },
+  TARGET_IS_LIVE: {
+    disposition: 'fatal',
+    remedy: 'Name another server or database, or use --in-place to empty and rebuild this one.',
+  },
+  HISTORY_INCOMPLETE: {
+    disposition: 'fatal',
+    remedy: 'Add --republish: every row of all tables is published again, and the graph is built from that.',
+  },
   RECORD_MALFORMED: {
     disposition: 'dead-letter',
     remedy: 'Find out who wrote the record; only the publisher writes the data topics.',

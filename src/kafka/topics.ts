@@ -33,8 +33,9 @@ export async function withAdmin<T>(kafka: KafkaClient, use: (admin: Admin) => Pr
   }
 }
 
-interface TopicState {
+export interface TopicState {
   readonly partitions: number;
+  /** By Kafka's names. */
   readonly configs: ReadonlyMap<string, string>;
 }
 
@@ -109,7 +110,11 @@ export async function offsetsSince(
   }
 }
 
-async function describeTopics(admin: Admin, topics: readonly string[]): Promise<Map<string, TopicState>> {
+/** Of topics that exist. */
+export async function describeTopics(
+  admin: Admin,
+  topics: readonly string[],
+): Promise<ReadonlyMap<string, TopicState>> {
   if (topics.length === 0) return new Map();
   const [metadata, described] = await Promise.all([
     admin.fetchTopicMetadata({ topics: [...topics] }),

@@ -27,6 +27,7 @@ export const NOW = {
   deletedAt: 'deletedAt',
   owner: 'owner',
   next: 'next',
+  rebuild: 'rebuild',
 } as const;
 
 export function quote(name: string): string {

@@ -17,11 +17,16 @@ export async function graphIdentity(graph: Graph, mapping: Mapping): Promise<Gra
     `MERGE (g:_Graph {id: $id}) ON CREATE SET g.namespace = $namespace, g.uuid = $uuid RETURN g.uuid AS uuid`,
     { id: namespace, namespace, uuid: randomUUID() },
   );
+  return { uuid: String(node?.['uuid']), serverId: await serverIdOf(graph) };
+}
+
+/** Of the server that the database lies on, whatever name it is reached by. */
+export async function serverIdOf(graph: Graph): Promise<string> {
   const [database] = await graph.run(
     'SHOW DATABASES YIELD name, serverID WHERE name = toLower($name) RETURN serverID AS id',
     { name: graph.database },
   );
-  return { uuid: String(node?.['uuid']), serverId: String(database?.['id']) };
+  return String(database?.['id']);
 }
 
 /** Null: there is no graph of this namespace. */

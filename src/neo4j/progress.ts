@@ -7,6 +7,8 @@ import type { Mapping } from '../core/mapping.ts';
 import type { ReaderState } from '../core/partition-reader.ts';
 import type { Position } from '../core/position.ts';
 import { type Graph, TRANSACTION_MS } from './client.ts';
+import { NOW } from './cypher.ts';
+import { refuseEmptying } from './rebuild-mark.ts';
 
 export interface PartitionProgress extends ReaderState {
   readonly topic: string;
@@ -32,11 +34,15 @@ export function progressId(
   return `${of}|${topic}|${partition}`;
 }
 
-/** A row for every partition, at 0 where there was none. */
+/**
+ * A row for every partition; where there was none it begins at 0, or where `begin` says. Throws GRAPH_EMPTYING: a
+ * rebuild removes them first, under the lock that is taken here, so that none comes back behind it.
+ */
 export async function ensureProgress(
   graph: Graph,
   mapping: Mapping,
   generations: ReadonlyMap<string, string>,
+  begin: (topic: string, partition: number) => bigint = () => 0n,
 ): Promise<void> {
   const { namespace } = mapping.sink;
   const rows = [...generations].flatMap(([topic, generation]) =>
@@ -46,7 +52,7 @@ export async function ensureProgress(
         namespace,
         topic,
         partition: BigInt(partition),
-        next: 0n,
+        next: begin(topic, partition),
         position: '',
         epoch: 0n,
         session: 0n,
@@ -54,8 +60,15 @@ export async function ensureProgress(
       },
     })),
   );
-  await graph.run(`UNWIND $rows AS row MERGE (p:_Progress {id: row.id}) ON CREATE SET p += row.created`, {
-    rows,
+  await graph.transaction(async (open) => {
+    const { records } = await open.run(
+      'MATCH (g:_Graph {id: $namespace}) REMOVE g._lock RETURN g[$now.rebuild] AS state',
+      { namespace, now: NOW },
+    );
+    refuseEmptying(records[0]?.get('state'));
+    await open.run('UNWIND $rows AS row MERGE (p:_Progress {id: row.id}) ON CREATE SET p += row.created', {
+      rows,
+    });
   });
 }
 

@@ -89,7 +89,22 @@ export async function waitForGraph(
   timeoutMs: number,
   signal: AbortSignal,
 ): Promise<Lsn> {
-  const { mapping, sql } = sources;
+  const deadline = performance.now() + timeoutMs;
+  const marker = await waitUntilPublished(sources, timeoutMs, signal);
+  const ends = await sources.topicEnds();
+  await until(deadline, signal, async () => {
+    const behind = recordsBehind(ends, await sources.progress());
+    return behind === 0n ? null : notApplied(behind);
+  });
+  return marker;
+}
+
+/** As `waitForGraph`, of the topics alone. */
+export async function waitUntilPublished(
+  { mapping, sql }: Pick<WaitSources, 'mapping' | 'sql'>,
+  timeoutMs: number,
+  signal: AbortSignal,
+): Promise<Lsn> {
   const deadline = performance.now() + timeoutMs;
   const marker = await emitMessage(
     sql,
@@ -104,11 +119,6 @@ export async function waitForGraph(
     return slot.confirmedFlush >= marker
       ? null
       : notPublished(slot.confirmedFlush, marker, slot.activePid !== null);
-  });
-  const ends = await sources.topicEnds();
-  await until(deadline, signal, async () => {
-    const behind = recordsBehind(ends, await sources.progress());
-    return behind === 0n ? null : notApplied(behind);
   });
   return marker;
 }

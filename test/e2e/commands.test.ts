@@ -34,6 +34,13 @@ describe('bad usage exits 2 with a line on stderr and nothing on stdout', () => 
     [['graph', 'dead-letters', 'discard']],
     [['graph', 'replay', '--max-wait', '0']],
     [['graph', 'replay', '--resume']],
+    [['graph', 'rebuild']],
+    [['graph', 'rebuild', '--in-place', '--into', 'bolt://127.0.0.1:1']],
+    [['graph', 'rebuild', '--into', 'http://127.0.0.1:1']],
+    [['graph', 'rebuild', '--into', 'bolt://neo4j:secret@127.0.0.1:1']],
+    [['graph', 'rebuild', '--into', 'bolt://127.0.0.1:1/a/b']],
+    [['graph', 'rebuild', '--into', 'bolt://127.0.0.1:1', '--yes']],
+    [['graph', 'rebuild', '--in-place', '--max-wait', '0']],
     [['graph', 'unknown']],
     [['demo', '--entities', '1.5']],
     [['stack', 'now']],
@@ -50,8 +57,8 @@ describe('with GRAPH_ENABLED=false', () => {
     const { code, stderr } = await run(['graph', command], { GRAPH_ENABLED: 'false' });
     expect({ code, stderr }).toEqual({ code: 0, stderr: expect.stringMatching(/switched off/) as string });
   });
-  it.each(['wait', 'status'])('%s says so and exits 1', async (command) => {
-    const { code, stderr } = await run(['graph', command], { GRAPH_ENABLED: 'false' });
+  it.each(['wait', 'status', 'rebuild --in-place'])('%s says so and exits 1', async (command) => {
+    const { code, stderr } = await run(['graph', ...command.split(' ')], { GRAPH_ENABLED: 'false' });
     expect({ code, stderr }).toEqual({ code: 1, stderr: expect.stringMatching(/switched off/) as string });
   });
 });

@@ -78,7 +78,12 @@ export async function testKafka(): Promise<TestKafka> {
   };
 }
 
-async function readLog(client: KafkaClient, topic: string, partition: number): Promise<IncomingRecord[]> {
+/** Every record that the log of a partition still has. */
+export async function readLog(
+  client: KafkaClient,
+  topic: string,
+  partition: number,
+): Promise<IncomingRecord[]> {
   const { cluster, close } = await client.connect({ topics: [topic] });
   const records: IncomingRecord[] = [];
   const [range] = (await offsetRanges(cluster, [topic])).filter((r) => r.partition === partition);

@@ -1,0 +1,55 @@
+/** The check by which a rebuilt graph is proved: a run of sync-data that compares everything, its findings in a folder of its own. */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { entityTable } from '../core/entity-table.ts';
+import { graphEntities } from '../neo4j/entities.ts';
+import { spoolFile } from '../ops/spool-file.ts';
+import type { Check } from '../pipelines/rebuild/prove.ts';
+import type { GraphContext } from './graph-context.ts';
+import type { Servers } from './graph-reports.ts';
+import { EVERYTHING, prove } from './proof.ts';
+import { driftOf, stillOpen } from './sync-data-outcome.ts';
+import { besideStream } from './sync-data-ways.ts';
+
+export async function checkWhole(
+  context: GraphContext,
+  servers: Servers,
+  maxWaitMs: number,
+  signal: AbortSignal,
+): Promise<Check> {
+  const entities = entityTable(context.mapping);
+  const folder = await mkdtemp(join(tmpdir(), 'graph-rebuild-'));
+  const resultsFile = join(folder, 'report.json');
+  try {
+    const { outcome, through } = await prove(
+      context,
+      servers,
+      {
+        ...EVERYTHING,
+        entities,
+        maxWaitMs,
+        begin: besideStream,
+        resultsFile,
+        writeReport: () => Promise.resolve(),
+        spool: await spoolFile(resultsFile, false),
+        emit(_, event, fields) {
+          context.log.info(fields ?? {}, event);
+        },
+      },
+      signal,
+    );
+    // Of no check: no request could name them.
+    const unnamed = await graphEntities(servers.graph, entities, EVERYTHING.filter).countUnnamed();
+    const { counts, wholeGraph } = outcome;
+    const others = [...(wholeGraph?.found.tables.values() ?? [])];
+    return {
+      drift: driftOf(outcome),
+      open: stillOpen(outcome) + unnamed,
+      through,
+      compared: others.reduce((sum, { ok }) => sum + ok, counts.ok),
+    };
+  } finally {
+    await rm(folder, { recursive: true, force: true });
+  }
+}

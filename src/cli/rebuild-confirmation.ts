@@ -1,0 +1,45 @@
+/** Before the only graph is emptied: what that means for its readers, and whoever asks for it has to say so again. */
+import { createInterface } from 'node:readline';
+import { AppError } from '../core/errors.ts';
+
+/** Of two cores that the servers share; an estimate for people. */
+const REMOVED_A_SECOND = 40_000;
+const BUILT_A_SECOND = 12_000;
+
+export interface Emptying {
+  readonly database: string;
+  readonly uri: string;
+  /** Nodes to be removed. */
+  readonly nodes: number;
+  /** Records to be applied. */
+  readonly records: number;
+}
+
+export function describeEmptying({ database, uri, nodes, records }: Emptying): string {
+  const seconds = nodes / REMOVED_A_SECOND + records / BUILT_A_SECOND;
+  const time = seconds < 90 ? `${Math.ceil(seconds)} seconds` : `${Math.ceil(seconds / 60)} minutes`;
+  return (
+    `${nodes} nodes of the graph ${database} at ${uri} are removed, and it is built again from ${records} records. ` +
+    `Readers will see an incomplete graph for some ${time}, an estimate for a machine of two cores.\n`
+  );
+}
+
+/** Resolves if the name of the database is typed; throws USAGE. */
+export async function askToEmpty(
+  emptying: Emptying,
+  input: NodeJS.ReadableStream,
+  output: NodeJS.WritableStream,
+): Promise<void> {
+  output.write(`Type the name of the database, ${emptying.database}, to go on: `);
+  const lines = createInterface({ input });
+  try {
+    for await (const line of lines) {
+      if (line.trim() === emptying.database) return;
+      break;
+    }
+  } finally {
+    lines.close();
+  }
+  output.write('\n');
+  throw new AppError('USAGE', '--in-place: not confirmed, nothing is touched; --yes goes without asking.');
+}

@@ -1,0 +1,71 @@
+/** Whether the topics have all that a graph is to be built from: read before anything is touched. */
+import { AppError } from '../../core/errors.ts';
+import type { Mapping } from '../../core/mapping.ts';
+import { historyGaps } from '../../core/topic-history.ts';
+import type { KafkaClient } from '../../kafka/client.ts';
+import { readControlIfAny } from '../../kafka/control.ts';
+import type { PartitionRange } from '../../kafka/offsets.ts';
+import { requireSameTopics, topicIds } from '../../kafka/topic-ids.ts';
+import { describeTopics, endOffsets, withAdmin } from '../../kafka/topics.ts';
+import type { PartitionProgress } from '../../neo4j/progress.ts';
+import type { Sql } from '../../postgres/client.ts';
+import { keyPage } from '../../postgres/key-pages.ts';
+
+export interface HistorySources {
+  readonly mapping: Mapping;
+  readonly sql: Sql;
+  readonly client: KafkaClient;
+  /** Resolves once Kafka has everything that was committed before the call. */
+  readonly published: () => Promise<void>;
+  /** Of the graph that is to be replaced. */
+  readonly progress: readonly PartitionProgress[];
+}
+
+export interface History {
+  /** By topic. */
+  readonly generations: ReadonlyMap<string, string>;
+  readonly ranges: readonly PartitionRange[];
+  /** Why a graph cannot be built from the topics as they are; empty: it can. */
+  readonly gaps: readonly string[];
+}
+
+/** Throws KAFKA_TOPIC if a publisher has not made all topics, KAFKA_TOPIC_CHANGED if one is gone or was made again. */
+export async function readHistory(sources: HistorySources, signal: AbortSignal): Promise<History> {
+  const { mapping, sql, client, published, progress } = sources;
+  const names = mapping.tables.map(({ topic }) => topic);
+  const state = await readControlIfAny(client, mapping.controlTopic, signal);
+  const unmade = names.filter((name) => state?.topics.has(name) !== true);
+  if (unmade.length > 0)
+    throw new AppError('KAFKA_TOPIC', `No publisher has made the topics ${unmade.join(', ')} yet.`);
+  const generations = new Map(names.map((name) => [name, state?.topics.get(name)?.generation ?? '']));
+  requireSameTopics(generations, await topicIds(client, names));
+
+  const filled = new Set<string>();
+  for (const table of mapping.tables)
+    if ((await keyPage(sql, table, null, 1, signal)) !== null) filled.add(table.table);
+  await published();
+  const { described, ends } = await withAdmin(client, async (admin) => {
+    return { described: await describeTopics(admin, names), ends: await endOffsets(admin, names) };
+  });
+  const gaps = mapping.tables.flatMap(({ table, topic }) => {
+    const generation = generations.get(topic);
+    const reached = new Map(
+      progress
+        .filter((of) => of.topic === topic && of.generation === generation)
+        .map(({ partition, next }) => [partition, next]),
+    );
+    const partitions = (ends.get(topic) ?? []).map((range) => {
+      return { ...range, reached: reached.get(range.partition) ?? null };
+    });
+    return historyGaps({
+      table,
+      topic,
+      cleanupPolicy: described.get(topic)?.configs.get('cleanup.policy'),
+      partitions,
+      load: state?.source?.loads[table]?.state ?? null,
+      hasRows: filled.has(table),
+    });
+  });
+  const ranges = [...ends].flatMap(([topic, own]) => own.map((range) => ({ topic, ...range })));
+  return { generations, ranges, gaps };
+}

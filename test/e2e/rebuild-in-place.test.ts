@@ -1,0 +1,116 @@
+/** `graph rebuild --in-place`: the only graph is emptied and built again, after all that could be wrong has been looked at. */
+import { afterEach, expect, it } from 'vitest';
+import { eventually, type Platform, underLoad } from '../support/platform.ts';
+import { expectEqualTo, filled, markOf, proofIn, published } from '../support/rebuilds.ts';
+
+let platform: Platform;
+afterEach(() => platform.dispose());
+
+const inPlace = (...args: readonly string[]) => ['rebuild', '--in-place', ...args];
+
+async function damage(): Promise<void> {
+  const { labels } = platform.names;
+  await platform.cypher(
+    `MATCH (n:${labels.entity}) WHERE NOT n:Stub WITH n LIMIT 20 SET n.title = 'damaged'`,
+  );
+}
+async function damaged(): Promise<bigint> {
+  const [row] = await platform.cypher(
+    `MATCH (n:${platform.names.labels.entity} {title: 'damaged'}) RETURN count(n) AS n`,
+  );
+  return row?.['n'] as bigint;
+}
+
+it('is asked for twice, waits for projectors to be stopped, and ends with the same graph', async () => {
+  platform = await filled('place', 300);
+  const publisher = await published(platform);
+  const projector = platform.start(['project']);
+  await platform.expectEqual(120);
+  await damage();
+
+  const used = await platform.run(inPlace('--yes'));
+  expect(used).toMatchObject({ code: 1, stdout: '' });
+  expect(used.stderr).toMatch(/^1 projectors of the graph are at work.*Stop graph project/m);
+  await projector.stop();
+
+  const unconfirmed = await platform.run(inPlace());
+  expect(unconfirmed).toMatchObject({ code: 2, stdout: '' });
+  expect(unconfirmed.stderr).toMatch(/\d+ nodes of the graph neo4j at bolt.* are removed.* from \d+ records/);
+  expect(unconfirmed.stderr).toMatch(/Readers will see an incomplete graph for some \d+ (seconds|minutes)/);
+  expect(unconfirmed.stderr).toMatch(/not confirmed, nothing is touched/);
+  expect(await damaged()).toBe(20n);
+  expect(await markOf(platform, platform)).toEqual({ rebuild: null, through: null });
+
+  const done = await platform.run(inPlace('--yes'));
+  expect(done.code, done.stderr).toBe(0);
+  const proof = proofIn(done.stdout);
+  expect(proof).toMatchObject({ event: 'proved', repaired: 0 });
+  expect(await markOf(platform, platform)).toEqual({ rebuild: null, through: proof['position'] });
+  await expectEqualTo(platform, platform);
+
+  const again = platform.start(['project']);
+  await platform.expectEqual();
+  await again.stop();
+  await publisher.stop();
+});
+
+it('killed while it empties the graph, says so to everyone until it is brought to its end', async () => {
+  platform = await filled('emptied', 200);
+  const publisher = await published(platform);
+  const projector = platform.start(['project']);
+  await platform.expectEqual();
+  await projector.stop();
+  const { entity } = platform.names.labels;
+  for (let thousand = 0; thousand < 120; thousand += 30)
+    await platform.cypher(
+      `UNWIND range($thousand * 1000, ($thousand + 30) * 1000 - 1) AS i CREATE (:${entity} {id: 'x' + i})`,
+      { thousand },
+    );
+  const left = async () => {
+    const [row] = await platform.cypher(`MATCH (n:${entity}) RETURN count(n) AS n`);
+    return Number(row?.['n']);
+  };
+  const before = await left();
+  const run = platform.start(inPlace('--yes'));
+  await eventually('some is removed', async () => (await left()) < before, 60_000);
+  await run.kill('SIGKILL');
+  expect(await markOf(platform, platform)).toEqual({ rebuild: 'emptying', through: null });
+  expect(await left()).toBeGreaterThan(0);
+
+  const refused = await platform.run(['project'], { LOG_LEVEL: 'error' });
+  expect(refused.code).toBe(1);
+  expect(refused.stderr).toMatch(/^The graph is being emptied by a rebuild.*Run graph rebuild on it again/m);
+  expect(
+    await platform.cypher('MATCH (p:_Progress {namespace: $name}) RETURN p', { name: platform.name }),
+  ).toEqual([]);
+
+  const done = await platform.run(inPlace());
+  expect(done.code, done.stderr).toBe(0);
+  proofIn(done.stdout);
+  await expectEqualTo(platform, platform);
+  await publisher.stop();
+});
+
+it('a projector that was paused meanwhile writes nothing of what it held', async () => {
+  platform = await filled('paused', 300);
+  const publisher = await published(platform);
+  const projector = platform.start(['project']);
+  await platform.expectEqual();
+  await underLoad(platform, async () => {
+    projector.child.kill('SIGSTOP');
+    await eventually(
+      'it is at work no longer, and the graph is built again',
+      async () => {
+        const { code, stderr } = await platform.run(inPlace('--yes'));
+        if (code !== 0) expect(stderr).toMatch(/projectors of the graph are at work/);
+        return code === 0;
+      },
+      180_000,
+    );
+    projector.child.kill('SIGCONT');
+    await projector.logged(/partitions assigned/);
+  });
+  await platform.expectEqual();
+  await projector.stop();
+  await publisher.stop();
+});

@@ -1,0 +1,191 @@
+/** `graph rebuild --into`: another graph is built beside the one in use, proved, and taken over by the projector. */
+import { afterAll, afterEach, beforeAll, expect, it } from 'vitest';
+import { loadMapping } from '../../src/config/connectors.ts';
+import { mappingDigest } from '../../src/neo4j/rebuild-mark.ts';
+import { edit, eventually, type Platform, underLoad } from '../support/platform.ts';
+import {
+  expectEqualTo,
+  filled,
+  markOf,
+  progressOf,
+  proofIn,
+  published,
+  recordsOf,
+} from '../support/rebuilds.ts';
+import { type SecondNeo4j, startSecondNeo4j } from '../support/second-neo4j.ts';
+import { soak } from '../support/soak.ts';
+
+const KILLS = soak ? 30 : 4;
+
+let green: SecondNeo4j;
+let platform: Platform;
+beforeAll(async () => {
+  green = await startSecondNeo4j();
+});
+afterAll(() => green.stop());
+afterEach(async () => {
+  await platform.dispose();
+  await green.clear();
+});
+
+const credentials = () => ({ TARGET_NEO4J_PASSWORD: green.password });
+const into = (...args: readonly string[]) => ['rebuild', '--into', green.uri, ...args];
+const rebuild = (...args: readonly string[]) => platform.run(into(...args), credentials());
+const asGreen = () => ({ NEO4J_URI: green.uri, NEO4J_PASSWORD: green.password });
+
+async function expectCurrent(): Promise<void> {
+  const { code, stderr } = await platform.run(['wait'], asGreen());
+  expect(code, stderr).toBe(0);
+}
+
+it('under load it is proved; the projector goes on with it where the rebuild ended, and back again', async () => {
+  platform = await filled('blue', 1000);
+  const publisher = await published(platform);
+  const blue = platform.start(['project']);
+  await blue.logged(/partitions assigned/);
+  await underLoad(platform, async () => {
+    const { code, stdout, stderr } = await rebuild();
+    expect(code, stderr).toBe(0);
+    const proof = proofIn(stdout);
+    expect(proof).toMatchObject({ event: 'proved', graph: `${green.uri}/neo4j`, repaired: 0 });
+    expect(proof['position']).toMatch(/^\d{10}-[0-9a-f]{16}-[0-9a-f]{16}$/);
+    expect(await markOf(green, platform)).toEqual({ rebuild: null, through: proof['position'] });
+    const ended = await progressOf(green, platform);
+
+    await blue.stop();
+    const cut = platform.start(['project'], asGreen());
+    await cut.logged(/partitions assigned/);
+    for (const [partition, next] of await progressOf(green, platform))
+      expect(next, partition).toBeGreaterThanOrEqual(ended.get(partition) ?? 0n);
+    await expectCurrent();
+    await cut.stop();
+  });
+  const cut = platform.start(['project'], asGreen());
+  await expectCurrent();
+  await expectEqualTo(platform, green);
+  await cut.stop();
+  // Blue has stood still meanwhile, and goes on.
+  const back = platform.start(['project']);
+  await platform.expectEqual();
+  await back.stop();
+  await publisher.stop();
+});
+
+it('with --follow it stays current until it is stopped', async () => {
+  platform = await filled('follow', 200);
+  const publisher = await published(platform);
+  const following = platform.start(into('--follow'), credentials());
+  await eventually('it is proved', () => Promise.resolve(following.stdout() !== ''), 60_000);
+  await underLoad(platform, async () => {
+    const before = await recordsOf(platform);
+    await eventually('changes come', async () => (await recordsOf(platform)) > before + 200);
+  });
+  await expectCurrent();
+  await expectEqualTo(platform, green);
+  await following.stop();
+  proofIn(following.stdout());
+  await publisher.stop();
+});
+
+it(`killed ${KILLS} times on the way it goes on where it was`, async () => {
+  platform = await filled('killed', 2000);
+  edit(`${platform.connectors}/sink.neo4j.json`, (json) => {
+    json['batch'] = { maxRecords: 50, maxBytes: 1_000_000 };
+  });
+  const publisher = await published(platform);
+  const records = await recordsOf(platform);
+  const reached = async () =>
+    [...(await progressOf(green, platform)).values()].reduce((sum, next) => sum + Number(next), 0);
+  for (let kill = 1; kill <= KILLS; kill++) {
+    const before = await reached();
+    const run = platform.start(into(), credentials());
+    await eventually(
+      `${kill} parts of ${KILLS + 1} are built`,
+      async () => (await reached()) > (kill * records) / (KILLS + 2),
+      90_000,
+    );
+    await run.kill('SIGKILL');
+    expect(await reached()).toBeGreaterThan(before);
+    expect(await reached()).toBeLessThan(records);
+    expect(await markOf(green, platform)).toEqual({ rebuild: 'building', through: null });
+  }
+  const { code, stdout, stderr } = await rebuild();
+  expect(code, stderr).toBe(0);
+  expect(stderr).toMatch(/^Going on with the rebuild that was begun at /m);
+  expect(proofIn(stdout)).toMatchObject({ repaired: 0 });
+  await expectEqualTo(platform, green);
+  await publisher.stop();
+});
+
+it('what differs is repaired, and only then is the graph proved; nothing but the rebuild itself is built upon', async () => {
+  platform = await filled('differs', 300);
+  const publisher = await published(platform);
+  const first = await rebuild();
+  expect(first.code, first.stderr).toBe(0);
+  const { labels, types } = platform.names;
+  await green.cypher(`MATCH (n:${labels.entity}) WHERE NOT n:Stub WITH n LIMIT 20 SET n.title = 'damaged'`);
+  await green.cypher(`MATCH ()-[r:${types.related}]->() WITH r LIMIT 20 DELETE r`);
+  await expect(expectEqualTo(platform, green)).rejects.toThrow();
+
+  const finished = await rebuild();
+  expect(finished).toMatchObject({ code: 1, stdout: '' });
+  expect(finished.stderr).toMatch(
+    /^The graph to be filled holds \d+ nodes and \d+ relationships, .*--force-empty/m,
+  );
+
+  const begun = (mapping: string) =>
+    green.cypher(`MATCH (g:_Graph) SET g.rebuild = 'building', g.rebuildMapping = $mapping`, { mapping });
+  await begun('other');
+  const other = await rebuild();
+  expect(other).toMatchObject({ code: 1, stdout: '' });
+  expect(other.stderr).toMatch(/beginning of a rebuild by other connector files.*--force-empty/);
+
+  await begun(mappingDigest(loadMapping(platform.connectors)));
+  const { code, stdout, stderr } = await rebuild();
+  expect(code, stderr).toBe(0);
+  expect(proofIn(stdout)['repaired']).toBeGreaterThanOrEqual(40);
+  await expectEqualTo(platform, green);
+  await publisher.stop();
+});
+
+it('a graph with something in it is refused; --force-empty removes what is of this mapping, and nothing else', async () => {
+  platform = await filled('holds', 100);
+  const publisher = await published(platform);
+  const { labels } = platform.names;
+  await green.cypher(`CREATE (:Other {id: 1})`);
+  const foreign = await rebuild();
+  expect(foreign).toMatchObject({ code: 1, stdout: '' });
+  expect(foreign.stderr).toMatch(/^The graph to be filled holds 1 nodes and 0 relationships, 0 of/m);
+  expect(await green.cypher('MATCH (n) RETURN count(n) AS n')).toEqual([{ n: 1n }]);
+
+  await green.cypher(`UNWIND range(1, 25000) AS i CREATE (:${labels.entity} {id: 'x' + i})`);
+  const { code, stderr } = await rebuild('--force-empty');
+  expect(code, stderr).toBe(0);
+  await expectEqualTo(platform, green);
+  expect(await green.cypher('MATCH (n:Other) RETURN count(n) AS n')).toEqual([{ n: 1n }]);
+
+  const projector = platform.start(['project'], asGreen());
+  await projector.logged(/partitions assigned/);
+  const used = await rebuild('--force-empty');
+  expect(used).toMatchObject({ code: 1, stdout: '' });
+  expect(used.stderr).toMatch(/^1 projectors of the graph are at work/m);
+  await expectCurrent();
+  await expectEqualTo(platform, green);
+  await projector.stop();
+  await publisher.stop();
+});
+
+it('the graph in use is not filled beside itself, whatever name its server goes by', async () => {
+  platform = await filled('itself', 20);
+  const publisher = await published(platform);
+  const projector = platform.start(['project']);
+  await platform.expectEqual();
+  await projector.stop();
+  const uri = (platform.env['NEO4J_URI'] ?? '').replace('127.0.0.1', 'localhost');
+  const { code, stdout, stderr } = await platform.run(['rebuild', '--into', `${uri}/neo4j`, '--force-empty']);
+  expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
+  expect(stderr).toMatch(/^--into names the graph that is in use \(NEO4J_URI\)\..*--in-place/m);
+  expect(await markOf(platform, platform)).toEqual({ rebuild: null, through: null });
+  await expectEqualTo(platform, platform);
+  await publisher.stop();
+});

@@ -1,0 +1,76 @@
+/** What the tests of `graph rebuild` share: a filled platform, and a look at what a graph says of its rebuild. */
+import { expect } from 'vitest';
+import { createKafka, type KafkaClient } from '../../src/kafka/client.ts';
+import { endOffsets, withAdmin } from '../../src/kafka/topics.ts';
+import { load } from '../../src/sample/load.ts';
+import { hashNeo4j } from './canonical-neo4j.ts';
+import { hashPostgres } from './canonical-postgres.ts';
+import { compareHashes } from './compare.ts';
+import { silent } from './kafka.ts';
+import { createPlatform, type Platform, type Process } from './platform.ts';
+import type { SecondNeo4j } from './second-neo4j.ts';
+
+export const TABLES = ['entity', 'relation', 'extract', 'entity_extract'] as const;
+
+export async function filled(name: string, entities: number): Promise<Platform> {
+  const created = await createPlatform(name);
+  const client = await created.sql.connect();
+  await load(client, { seed: 11, entities });
+  client.release();
+  return created;
+}
+
+/** Every older row is in Kafka. */
+export async function published(platform: Platform): Promise<Process> {
+  const publisher = platform.start(['publish']);
+  await publisher.logged(/initial load: every row is in the stream/);
+  return publisher;
+}
+
+export function kafkaOf(platform: Platform): KafkaClient {
+  return createKafka({ brokers: [platform.env['KAFKA_BROKERS'] ?? ''], clientId: 'test' }, silent);
+}
+
+export const topicsOf = ({ name }: Platform): string[] => TABLES.map((table) => `${name}.public.${table}`);
+
+/** How many records the topics have or had. */
+export async function recordsOf(platform: Platform): Promise<number> {
+  const ends = await withAdmin(kafkaOf(platform), (admin) => endOffsets(admin, topicsOf(platform)));
+  return [...ends.values()].flat().reduce((sum, { end }) => sum + Number(end), 0);
+}
+
+export interface OnGraph {
+  readonly cypher: Platform['cypher'];
+}
+
+/** What the graph says of a rebuild. */
+export async function markOf(on: OnGraph, { name }: Platform): Promise<Record<string, unknown> | undefined> {
+  const [row] = await on.cypher(
+    'MATCH (g:_Graph {id: $name}) RETURN g.rebuild AS rebuild, g.provedThrough AS through',
+    { name },
+  );
+  return row;
+}
+
+/** `next` of each partition. */
+export async function progressOf(on: OnGraph, { name }: Platform): Promise<ReadonlyMap<string, bigint>> {
+  const rows = await on.cypher('MATCH (p:_Progress {namespace: $name}) RETURN p.id AS id, p.next AS next', {
+    name,
+  });
+  return new Map(rows.map((row) => [String(row['id']), row['next'] as bigint]));
+}
+
+/** Of a run that has ended well: what it proved. */
+export function proofIn(stdout: string): Record<string, unknown> {
+  expect(stdout.trim().split('\n')).toHaveLength(1);
+  return JSON.parse(stdout) as Record<string, unknown>;
+}
+
+export async function expectEqualTo(
+  platform: Platform,
+  { driver }: Pick<SecondNeo4j, 'driver'>,
+): Promise<void> {
+  const source = await hashPostgres(platform.sql, 'public');
+  expect(source.lines.length).toBeGreaterThan(10);
+  expect(compareHashes(source, await hashNeo4j(driver, platform.names))).toEqual([]);
+}
