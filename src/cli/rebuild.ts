@@ -9,7 +9,7 @@ import type { TargetState } from '../pipelines/rebuild/target.ts';
 import { lockRun, type RunLock } from '../postgres/run-lock.ts';
 import { enabledGraphContext, type GraphContext } from './graph-context.ts';
 import { waitSources, withServers } from './graph-reports.ts';
-import { checkWhole } from './rebuild-check.ts';
+import { checkWhole } from './whole-check.ts';
 import { askToEmpty, describeEmptying } from './rebuild-confirmation.ts';
 import { rebuildProgress } from './rebuild-progress.ts';
 import { exitCodeOf, stopSignal } from './stop-signal.ts';

@@ -1,29 +1,24 @@
 /** `graph recover`: what is wrong to stdout, a question, then a new beginning, until the graph is proved again. */
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { createInterface } from 'node:readline/promises';
-import { entityTable } from '../core/entity-table.ts';
 import { AppError, describeError, isAppError } from '../core/errors.ts';
-import { formatLsn, type Lsn } from '../core/lsn.ts';
+import { formatLsn } from '../core/lsn.ts';
 import {
   createControlWriter,
   NO_CONTROL,
   type RecoveryRecord,
   unfinishedRecovery,
 } from '../kafka/control.ts';
-import { spoolFile } from '../ops/spool-file.ts';
 import { beginRecovery } from '../pipelines/recover/recover.ts';
+import { type Proof, prove } from '../pipelines/prove.ts';
 import { findGap, type Gap } from '../pipelines/recover/gap.ts';
 import { checkSource, openControl } from '../pipelines/publish/prepare.ts';
 import { waitForGraph, type WaitSources, waitUntilLoaded } from '../pipelines/wait.ts';
 import { lockRun } from '../postgres/run-lock.ts';
 import { enabledGraphContext, type GraphContext } from './graph-context.ts';
 import { controlOf, SERVERS, type Servers, waitSources, withServers } from './graph-reports.ts';
-import { EVERYTHING, prove, type Proved } from './proof.ts';
+import { EVERYTHING } from './proof.ts';
 import { exitCodeOf, stopSignal } from './stop-signal.ts';
-import { stillOpen } from './sync-data-outcome.ts';
-import { besideStream } from './sync-data-ways.ts';
+import { checkWhole } from './whole-check.ts';
 
 export interface RecoverOptions {
   /** Begin without asking. */
@@ -31,8 +26,6 @@ export interface RecoverOptions {
 }
 
 const SAY_EVERY_MS = 10_000;
-/** Comparisons: what changed all the time in one may stand still in the next. */
-const ATTEMPTS = 3;
 
 export async function runRecover({ yes }: RecoverOptions): Promise<void> {
   const context = enabledGraphContext('recover', SERVERS);
@@ -150,46 +143,20 @@ function duringRecovery(sources: WaitSources): WaitSources {
 }
 
 /** Throws NOT_PROVED with the recovery left open. */
-async function proveAndFinish(
-  context: GraphContext,
-  servers: Servers,
-  signal: AbortSignal,
-): Promise<{ readonly lsn: Lsn; readonly epoch: number }> {
-  for (let attempt = 1; ; attempt++) {
-    const { outcome, through } = await proveOnce(context, servers, signal);
-    const recovery = unfinishedRecovery((await controlOf(servers.client, context.mapping)) ?? NO_CONTROL);
-    if (through !== null && recovery?.epoch === through.epoch) {
-      await finish(context, servers, recovery);
-      return through;
-    }
-    if (attempt === ATTEMPTS)
-      throw new AppError('NOT_PROVED', `${stillOpen(outcome)} entities or other keys are not proved yet.`);
-  }
-}
-
-async function proveOnce(context: GraphContext, servers: Servers, signal: AbortSignal): Promise<Proved> {
-  const folder = mkdtempSync(join(tmpdir(), 'graph-recover-'));
-  const resultsFile = join(folder, 'report.json');
-  try {
-    return await prove(
-      context,
-      servers,
-      {
-        ...EVERYTHING,
-        entities: entityTable(context.mapping),
-        begin: besideStream,
-        resultsFile,
-        writeReport: () => Promise.resolve(),
-        spool: await spoolFile(resultsFile, false),
-        emit(_, event, fields) {
-          context.log.info(fields ?? {}, event);
-        },
-      },
-      signal,
-    );
-  } finally {
-    rmSync(folder, { recursive: true });
-  }
+async function proveAndFinish(context: GraphContext, servers: Servers, signal: AbortSignal): Promise<Proof> {
+  const proof = await prove(
+    () => checkWhole(context, servers, EVERYTHING.maxWaitMs, signal),
+    (drift) => {
+      process.stderr.write(
+        `${drift} entities or other keys differed and were asked for again; comparing once more.\n`,
+      );
+    },
+  );
+  const recovery = unfinishedRecovery((await controlOf(servers.client, context.mapping)) ?? NO_CONTROL);
+  if (recovery?.epoch !== proof.epoch)
+    throw new AppError('NOT_PROVED', 'Another recovery was begun while the graph was compared.');
+  await finish(context, servers, recovery);
+  return proof;
 }
 
 async function finish(

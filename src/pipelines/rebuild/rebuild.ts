@@ -24,7 +24,7 @@ import type { ProjectOptions } from '../project/project.ts';
 import { requireLoaded, waitForAnswers, type WaitSources, waitUntilPublished } from '../wait.ts';
 import { applied, build, type BuildOptions } from './build.ts';
 import { type History, readHistory } from './history.ts';
-import { type Check, type Proof, prove } from './prove.ts';
+import { type Check, type Proof, prove } from '../prove.ts';
 import { inspectTarget, makeReady, requireUnused, type Target, type TargetState } from './target.ts';
 
 export type Phase = 'emptying' | 'asking for all rows' | 'building' | 'catching up';

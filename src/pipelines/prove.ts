@@ -8,8 +8,8 @@
  * Guarantee: proved is only what one whole check found equal, with nothing repaired by it and nothing that could not be
  * judged. On failure: what differed is asked for durably, and another run goes on.
  */
-import { AppError } from '../../core/errors.ts';
-import type { Lsn } from '../../core/lsn.ts';
+import { AppError } from '../core/errors.ts';
+import type { Lsn } from '../core/lsn.ts';
 
 /** What one check of everything came to. */
 export interface Check {
@@ -45,7 +45,7 @@ export async function prove(
     if (open > 0 || checks === MOST_CHECKS)
       throw new AppError(
         'NOT_PROVED',
-        `The graph is built, but check ${checks} of it found ${drift} that differed and left ${open} open.`,
+        `Check ${checks} of the graph found ${drift} that differed and left ${open} open.`,
       );
     repaired += drift;
     onRepaired(drift);

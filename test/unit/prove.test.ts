@@ -1,7 +1,7 @@
 import { expect, it } from 'vitest';
 import { isAppError } from '../../src/core/errors.ts';
 import { lsn } from '../../src/core/lsn.ts';
-import { type Check, prove } from '../../src/pipelines/rebuild/prove.ts';
+import { type Check, prove } from '../../src/pipelines/prove.ts';
 
 const through = (n: number): Check['through'] => ({ lsn: lsn(BigInt(n)), epoch: 1 });
 const clean = (n: number): Check => ({ drift: 0, open: 0, through: through(n), compared: 10 });

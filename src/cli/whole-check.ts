@@ -1,11 +1,11 @@
-/** The check by which a rebuilt graph is proved: a run of sync-data that compares everything, its findings in a folder of its own. */
+/** The check by which a rebuilt or recovered graph is proved: a run of sync-data that compares everything, its findings in a folder of its own. */
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { entityTable } from '../core/entity-table.ts';
 import { graphEntities } from '../neo4j/entities.ts';
 import { spoolFile } from '../ops/spool-file.ts';
-import type { Check } from '../pipelines/rebuild/prove.ts';
+import type { Check } from '../pipelines/prove.ts';
 import type { GraphContext } from './graph-context.ts';
 import type { Servers } from './graph-reports.ts';
 import { EVERYTHING, prove } from './proof.ts';
@@ -19,7 +19,7 @@ export async function checkWhole(
   signal: AbortSignal,
 ): Promise<Check> {
   const entities = entityTable(context.mapping);
-  const folder = await mkdtemp(join(tmpdir(), 'graph-rebuild-'));
+  const folder = await mkdtemp(join(tmpdir(), 'graph-check-'));
   const resultsFile = join(folder, 'report.json');
   try {
     const { outcome, through } = await prove(
