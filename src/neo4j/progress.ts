@@ -7,8 +7,7 @@ import type { Mapping } from '../core/mapping.ts';
 import type { ReaderState } from '../core/partition-reader.ts';
 import type { Position } from '../core/position.ts';
 import { type Graph, TRANSACTION_MS } from './client.ts';
-import { NOW } from './cypher.ts';
-import { refuseEmptying } from './rebuild-mark.ts';
+import { lockGraph } from './rebuild-mark.ts';
 
 export interface PartitionProgress extends ReaderState {
   readonly topic: string;
@@ -61,11 +60,7 @@ export async function ensureProgress(
     })),
   );
   await graph.transaction(async (open) => {
-    const { records } = await open.run(
-      'MATCH (g:_Graph {id: $namespace}) REMOVE g._lock RETURN g[$now.rebuild] AS state',
-      { namespace, now: NOW },
-    );
-    refuseEmptying(records[0]?.get('state'));
+    await lockGraph(open, mapping);
     await open.run('UNWIND $rows AS row MERGE (p:_Progress {id: row.id}) ON CREATE SET p += row.created', {
       rows,
     });

@@ -7,9 +7,11 @@
  * While it is emptied nobody gets progress rows (progress.ts), and so nobody can write by the fence.
  */
 import { createHash } from 'node:crypto';
+import type { Transaction } from 'neo4j-driver';
 import { AppError } from '../core/errors.ts';
 import type { Mapping } from '../core/mapping.ts';
 import type { Graph } from './client.ts';
+import { NOW } from './cypher.ts';
 
 export type RebuildState = 'emptying' | 'building';
 
@@ -75,9 +77,19 @@ export async function markProved(graph: Graph, { sink }: Mapping, through: strin
   );
 }
 
-/** Throws GRAPH_EMPTYING. */
-export function refuseEmptying(state: unknown): void {
-  if (state === 'emptying')
+/**
+ * Locks the graph's node for whoever is about to make progress rows, so that none appears behind a rebuild that removes
+ * them. Throws GRAPH_EMPTYING.
+ */
+export async function lockGraph(open: Transaction, { sink }: Mapping): Promise<void> {
+  const { records } = await open.run(
+    'MATCH (g:_Graph {id: $id}) REMOVE g._lock RETURN g[$now.rebuild] AS state',
+    {
+      id: sink.namespace,
+      now: NOW,
+    },
+  );
+  if (records[0]?.get('state') === 'emptying')
     throw new AppError(
       'GRAPH_EMPTYING',
       'The graph is being emptied by a rebuild that was not brought to its end.',

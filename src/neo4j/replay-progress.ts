@@ -8,6 +8,7 @@ import type { Mapping } from '../core/mapping.ts';
 import type { Stretch } from '../core/replay.ts';
 import type { Graph } from './client.ts';
 import { fromProperties, type PartitionProgress, progressId, type Scope, TAKE_OVER_MS } from './progress.ts';
+import { lockGraph } from './rebuild-mark.ts';
 
 const SCOPE = 'replay' satisfies Scope;
 
@@ -36,7 +37,7 @@ export async function beginReplay(
   return graph.transaction(
     async (open) => {
       // One at a time, also where there is nothing yet to lock.
-      await open.run('MATCH (g:_Graph {id: $namespace}) REMOVE g._lock', { namespace });
+      await lockGraph(open, mapping);
       if (restart) await open.run(REMOVE, { namespace, scope: SCOPE });
       const left = await open.run(TAKE_OVER, { namespace, scope: SCOPE, owner });
       if (left.records.length === 0) {
