@@ -7,6 +7,8 @@ import { endOffsets, withAdmin } from '../kafka/topics.ts';
 import { connectNeo4j } from '../neo4j/client.ts';
 import { graphUuid } from '../neo4j/graph-id.ts';
 import { readProgress } from '../neo4j/progress.ts';
+import { readRebuild } from '../neo4j/rebuild-mark.ts';
+import { readReplay } from '../neo4j/replay-progress.ts';
 import { formatStatus, readStatus } from '../ops/status.ts';
 import { waitForGraph, type WaitSources, waitUntilLoaded } from '../pipelines/wait.ts';
 import { openDatabase } from '../postgres/client.ts';
@@ -51,6 +53,8 @@ export async function runStatus(json: boolean): Promise<void> {
         graph: async () => ({
           progress: await readProgress(graph, mapping),
           uuid: await graphUuid(graph, mapping),
+          rebuild: await readRebuild(graph, mapping),
+          replay: await readReplay(graph, mapping),
         }),
       },
       Date.now(),

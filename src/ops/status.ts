@@ -6,6 +6,7 @@ import { formatLsn } from '../core/lsn.ts';
 import { type ControlState, unfinishedRecovery } from '../kafka/control.ts';
 import type { PartitionRange } from '../kafka/offsets.ts';
 import type { PartitionProgress } from '../neo4j/progress.ts';
+import type { RebuildMark } from '../neo4j/rebuild-mark.ts';
 import type { SlotInfo } from '../postgres/slot.ts';
 import type { SourceInfo } from '../postgres/source.ts';
 import { lagMs, recordsBehind } from '../pipelines/wait.ts';
@@ -17,6 +18,10 @@ export interface StatusSources {
   readonly control: () => Promise<ControlState | null>;
   readonly topics: () => Promise<{ readonly ends: readonly PartitionRange[]; readonly deadLetters: number }>;
   readonly graph: () => Promise<{
+    /** One that was begun and not brought to its end. */
+    readonly rebuild: Pick<RebuildMark, 'state' | 'startedAt'> | null;
+    /** Of an unfinished replay. */
+    readonly replay: readonly { readonly next: bigint; readonly end: bigint }[];
     readonly progress: readonly PartitionProgress[];
     readonly uuid: string | null;
   }>;
@@ -60,6 +65,10 @@ export interface Status {
   readonly deadLetters: number | null;
   /** A recovery that is not finished. */
   readonly recovery: { readonly reasons: readonly string[]; readonly beganAt: string } | null;
+  /** A rebuild of this graph that is not finished: readers see a part of it. */
+  readonly rebuild: { readonly state: string; readonly startedAt: string } | null;
+  /** A replay that is not finished. */
+  readonly replay: { readonly recordsLeft: number } | null;
 }
 
 type ServerStatus = { readonly up: true } | { readonly up: false; readonly error: string };
@@ -75,6 +84,8 @@ export async function readStatus(sources: StatusSources, nowMs: number): Promise
   const slot = source.value?.slot ?? null;
   const ends = topics.value?.ends ?? null;
   const progress = graph.value?.progress ?? null;
+  const rebuild = graph.value?.rebuild ?? null;
+  const replay = graph.value?.replay ?? [];
   const recovery = control.value === null ? null : unfinishedRecovery(control.value);
 
   const tables = mapping.tables.map(({ table, topic }) => {
@@ -94,7 +105,8 @@ export async function readStatus(sources: StatusSources, nowMs: number): Promise
   const lag = ends === null || progress === null ? null : lagMs(ends, progress, nowMs);
   const allUp = source.server.up && topics.server.up && graph.server.up;
   return {
-    healthy: allUp && slot?.activePid != null && slot.invalidation === null && recovery === null,
+    healthy:
+      allUp && slot?.activePid != null && slot.invalidation === null && recovery === null && rebuild === null,
     servers: { postgres: source.server, kafka: topics.server, neo4j: graph.server },
     slot:
       source.value === null
@@ -112,6 +124,11 @@ export async function readStatus(sources: StatusSources, nowMs: number): Promise
     lagSeconds: lag === null ? null : lag / 1000,
     deadLetters: topics.value?.deadLetters ?? null,
     recovery: recovery === null ? null : { reasons: recovery.reasons, beganAt: recovery.beganAt },
+    rebuild: rebuild === null ? null : { state: rebuild.state, startedAt: rebuild.startedAt },
+    replay:
+      replay.length === 0
+        ? null
+        : { recordsLeft: replay.reduce((sum, { next, end }) => sum + Number(end - next), 0) },
   };
 }
 
@@ -173,6 +190,12 @@ export function formatStatus(status: Status): string {
   }
   if (status.recovery !== null)
     lines.push(`RECOVERING since ${status.recovery.beganAt}: ${status.recovery.reasons.join('; ')}`);
+  if (status.rebuild !== null)
+    lines.push(
+      `REBUILDING (${status.rebuild.state}) since ${status.rebuild.startedAt}: run graph rebuild to go on`,
+    );
+  if (status.replay !== null)
+    lines.push(`a replay is not finished: ${status.replay.recordsLeft} records left`);
   lines.push(`dead letters  ${status.deadLetters ?? 'unknown'}`);
   return `${lines.join('\n')}\n`;
 }

@@ -76,6 +76,11 @@ it('killed while it empties the graph, says so to everyone until it is brought t
   await run.kill('SIGKILL');
   expect(await markOf(platform, platform)).toEqual({ rebuild: 'emptying', through: null });
   expect(await left()).toBeGreaterThan(0);
+  const status = await platform.run(['status']);
+  expect(status).toMatchObject({
+    code: 1,
+    stdout: expect.stringMatching(/^REBUILDING \(emptying\) since \S+: run graph rebuild/m) as string,
+  });
 
   const refused = await platform.run(['project'], { LOG_LEVEL: 'error' });
   expect(refused.code).toBe(1);

@@ -189,6 +189,8 @@ describe('a damaged graph under live load', () => {
         await stopWhen(replay, share, 'SIGKILL');
         expect(await replay.exited).toBe('SIGKILL');
         const left = await middle();
+        const status = await platform.run(['status']);
+        expect(status.stdout).toContain(`a replay is not finished: ${left.of - left.passed} records left`);
         before = left.passed;
         ends.add(left.of);
       }
