@@ -3,7 +3,7 @@ import { load } from '../../src/sample/load.ts';
 import { createPlatform, type Platform, underLoad } from '../support/platform.ts';
 
 /** Reliability faults 1 and 2: the full counts are in the soak tests. */
-const CYCLES = Number(process.env['KILL_CYCLES'] ?? 20);
+const CYCLES = Number(process.env['KILL_CYCLES'] ?? 12);
 
 let platform: Platform;
 

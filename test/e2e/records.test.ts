@@ -196,7 +196,9 @@ describe('the publisher stops, naming table and column,', () => {
     await platform.sql.query(`alter table entity rename column meta to metadata`);
     await insertText(100);
     expect(await replicator.exited).toBe(1);
-    expect(replicator.stderr()).toMatch(/Column meta of public\.entity is gone/);
+    expect(replicator.stderr()).toMatch(
+      /Column meta of public\.entity is gone|public\.entity has no column meta/,
+    );
     const projector = platform.start(['project']);
     await eventually('the first row is in the graph', async () => {
       const rows = await platform.cypher(`MATCH (n:${platform.names.labels.entity}) RETURN n.id`);

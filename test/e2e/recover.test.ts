@@ -6,6 +6,7 @@ import { ConfigResourceTypes, ConfigSource, Kafka, logLevel } from 'kafkajs';
 import { afterAll, afterEach, beforeEach, expect, it } from 'vitest';
 import { load } from '../../src/sample/load.ts';
 import { createPlatform, eventually, type Platform, type Process, underLoad } from '../support/platform.ts';
+import { soak } from '../support/soak.ts';
 import { servers } from '../support/servers.ts';
 
 const DETECTED_MS = 30_000;
@@ -121,16 +122,6 @@ it('a slot that was dropped', async () => {
   await expectGone(gone);
 });
 
-it('a slot that was dropped and made again by hand', async () => {
-  await replicator.stop();
-  await platform.sql.query('select pg_drop_replication_slot($1)', [platform.name]);
-  const gone = await changeInTheGap();
-  await platform.sql.query(`select pg_create_logical_replication_slot($1, 'pgoutput')`, [platform.name]);
-  await expectRefused(platform.start(['replicate']), /the slot stands at .*, ahead of the recorded/);
-  await recover(/ahead of the recorded/);
-  await expectGone(gone);
-});
-
 it('the control topic deleted, while all is at work', async () => {
   await kafka.deleteTopics({ topics: [`${platform.name}.control`] });
   await expectRefused(replicator, /KAFKA_TOPIC_CHANGED|no longer has|holds no record of the source/);
@@ -157,30 +148,35 @@ it('a data topic deleted and made again, while all is at work', async () => {
   await expectGone(gone);
 });
 
-it('the graph is ahead of a topic that lost its end, or behind its beginning', async () => {
-  await replicator.stop();
-  const topic = `${platform.name}.public.relation`;
-  await platform.cypher(
-    `MATCH (p:_Progress {namespace: $name, topic: $topic, partition: 1}) SET p.next = p.next + 1000000`,
-    { name: platform.name, topic },
-  );
-  const { low, high } = (await kafka.fetchTopicOffsets(`${platform.name}.public.entity`))[2] ?? {};
-  expect(Number(high)).toBeGreaterThan(Number(low));
-  await cleanupPolicy(`${platform.name}.public.entity`, 'delete');
-  await kafka.deleteTopicRecords({
-    topic: `${platform.name}.public.entity`,
-    partitions: [{ partition: 2, offset: String(high) }],
-  });
-  await cleanupPolicy(`${platform.name}.public.entity`, 'compact');
-  await platform.cypher(
-    `MATCH (p:_Progress {namespace: $name, topic: $topic, partition: 2}) SET p.next = 0`,
-    { name: platform.name, topic: `${platform.name}.public.entity` },
-  );
-  await expectRefused(platform.start(['replicate']), /The graph goes on at offset \d+ of/);
-  const gone = await changeInTheGap();
-  await recover(/the graph goes on at offset \d+ of \S+relation-1, which holds/);
-  await expectGone(gone);
-});
+it.runIf(soak)(
+  'in a soak test alone: the graph is ahead of a topic that lost its end, or behind its beginning',
+  async () => {
+    await replicator.stop();
+    const topic = `${platform.name}.public.relation`;
+    await platform.cypher(
+      `MATCH (p:_Progress {namespace: $name, topic: $topic, partition: 1}) SET p.next = p.next + 1000000`,
+      { name: platform.name, topic },
+    );
+    const { low, high } =
+      (await kafka.fetchTopicOffsets(`${platform.name}.public.entity`)).find((of) => of.partition === 2) ??
+      {};
+    expect(Number(high)).toBeGreaterThan(Number(low));
+    await cleanupPolicy(`${platform.name}.public.entity`, 'delete');
+    await kafka.deleteTopicRecords({
+      topic: `${platform.name}.public.entity`,
+      partitions: [{ partition: 2, offset: String(high) }],
+    });
+    await cleanupPolicy(`${platform.name}.public.entity`, 'compact');
+    await platform.cypher(
+      `MATCH (p:_Progress {namespace: $name, topic: $topic, partition: 2}) SET p.next = 0`,
+      { name: platform.name, topic: `${platform.name}.public.entity` },
+    );
+    await expectRefused(platform.start(['replicate']), /The graph goes on at offset \d+ of/);
+    const gone = await changeInTheGap();
+    await recover(/the graph goes on at offset \d+ of \S+relation-1, which holds/);
+    await expectGone(gone);
+  },
+);
 
 it('a recovery that is killed at any of its steps is gone on with', async () => {
   await replicator.stop();

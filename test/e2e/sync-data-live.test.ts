@@ -51,6 +51,7 @@ it.each([
               '--dry-run',
               '--batch-size',
               '100',
+              '--full-speed',
               ...compared,
             ];
             const startedAt = performance.now();

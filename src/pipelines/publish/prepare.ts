@@ -172,7 +172,7 @@ async function preparePublication(
 }
 
 /** All problems of all tables at once. Before the publication is made or changed, what it lacks is no problem yet. */
-async function requireTables(
+export async function requireTables(
   sql: Sql,
   mapping: Mapping,
   when: 'before the publication' | 'with the publication',

@@ -32,7 +32,7 @@ import type { Service } from '../../runtime/service.ts';
 import { oversized } from './dead-letters.ts';
 import { runFlow } from './flow.ts';
 import { createLoader, type Loader } from './loader.ts';
-import { checkSource, openControl, prepare } from './prepare.ts';
+import { checkSource, openControl, prepare, requireTables } from './prepare.ts';
 import { createRepublisher } from './republisher.ts';
 import { type Session, takeOver } from './take-over.ts';
 import { createVisibility, type Visibility } from './visibility.ts';
@@ -204,7 +204,16 @@ async function publish(
       acknowledge(lsn) {
         stream.acknowledge(lsn);
       },
-      answer: republisher.answer,
+      async answer(message, stop) {
+        try {
+          return await republisher.answer(message, stop);
+        } catch (error) {
+          // A reading can meet a change of the table before the stream does: it tells less than a look at the table.
+          if (isAppError(error, 'POSTGRES_SCHEMA'))
+            await requireTables(prompt, mapping, 'with the publication');
+          throw error;
+        }
+      },
       async beside(signal) {
         await Promise.all([visibility.watch(signal), loader.run(signal), watched(signal)]);
       },
