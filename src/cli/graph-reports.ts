@@ -3,7 +3,7 @@ import type { PartitionRange } from '../kafka/offsets.ts';
 import { createKafka, type KafkaClient } from '../kafka/client.ts';
 import { type ControlState, readControlIfAny, unfinishedRecovery } from '../kafka/control.ts';
 import { readDeadLetters } from '../kafka/dead-letters.ts';
-import { endOffsets, withAdmin } from '../kafka/topics.ts';
+import { partitionRanges, withAdmin } from '../kafka/topics.ts';
 import { connectNeo4j } from '../neo4j/client.ts';
 import { graphUuid } from '../neo4j/graph-id.ts';
 import { readProgress } from '../neo4j/progress.ts';
@@ -117,6 +117,5 @@ export function controlOf(
 
 async function topicEnds(client: KafkaClient, { mapping }: GraphContext): Promise<PartitionRange[]> {
   const topics = mapping.tables.map((table) => table.topic);
-  const ends = await withAdmin(client, (admin) => endOffsets(admin, topics));
-  return [...ends].flatMap(([topic, partitions]) => partitions.map((range) => ({ topic, ...range })));
+  return withAdmin(client, (admin) => partitionRanges(admin, topics));
 }

@@ -2,9 +2,8 @@
  * A run of sync-data that compares everything, and what it proves: if nothing is left that differs or could not be
  * judged, the graph holds all that was committed before the run began, and nothing else.
  */
-import type { Lsn } from '../core/lsn.ts';
-import { formatLsn } from '../core/lsn.ts';
-import { createControlWriter } from '../kafka/control.ts';
+import { formatLsn, type Lsn } from '../core/lsn.ts';
+import { writeControl } from '../kafka/control.ts';
 import { graphUuid } from '../neo4j/graph-id.ts';
 import type { Outcome } from '../pipelines/reconcile/reconcile.ts';
 import { waitForGraph } from '../pipelines/wait.ts';
@@ -54,16 +53,10 @@ export async function prove(
   if (open > 0 || epoch === undefined || epoch !== before?.source?.epoch || uuid === null)
     return { outcome, through: null };
 
-  const control = await createControlWriter(client, mapping.controlTopic, log);
   const at = new Date().toISOString();
-  try {
-    await control.write(
-      mapping.tables.map(({ table }) => {
-        return { kind: 'verified', table, graph: uuid, epoch, lsn: formatLsn(lsn), at };
-      }),
-    );
-  } finally {
-    await control.close();
-  }
+  const verified = mapping.tables.map(({ table }) => {
+    return { kind: 'verified', table, graph: uuid, epoch, lsn: formatLsn(lsn), at } as const;
+  });
+  await writeControl(client, mapping.controlTopic, log, verified);
   return { outcome, through: { lsn, epoch } };
 }

@@ -1,13 +1,11 @@
 /** How far a rebuild is, for people on a terminal and as JSON lines elsewhere. */
-import { bar } from './scan-progress.ts';
+import { bar, shownAtPace } from './progress-line.ts';
 
 export interface RebuildProgress {
   /** `total` null: how much there is to do is not known. */
   readonly at: (phase: string, done: number, total: number | null) => void;
   readonly end: () => void;
 }
-
-const EVERY_MS = { terminal: 200, lines: 10_000 };
 
 /** Rate and time to go are those of the phase; what an earlier run had done is not this one's speed. */
 export function rebuildProgress(output: NodeJS.WriteStream): RebuildProgress {
@@ -16,22 +14,22 @@ export function rebuildProgress(output: NodeJS.WriteStream): RebuildProgress {
   let before = 0;
   let done = 0;
   let total: number | null = null;
-  let shown = false;
 
-  function show(): void {
+  function pace(): { readonly rate: number; readonly etaSeconds: number | null } {
     const rate = Math.round(((done - before) * 1000) / Math.max(1, performance.now() - startedAt));
     const etaSeconds = total === null || rate === 0 ? null : Math.ceil(Math.max(0, total - done) / rate);
-    shown = true;
-    const of = total === null ? String(done) : `${bar(done / Math.max(done, total, 1))} ${done} of ${total}`;
-    output.write(
-      output.isTTY
-        ? `\r\u001b[2K${phase}: ${of}, ${rate}/s, ${etaSeconds ?? '?'} s to go`
-        : `${JSON.stringify({ event: 'progress', phase, done, total, rate, etaSeconds })}\n`,
-    );
+    return { rate, etaSeconds };
   }
 
-  const timer = setInterval(show, output.isTTY ? EVERY_MS.terminal : EVERY_MS.lines);
-  timer.unref();
+  const end = shownAtPace(output, {
+    line() {
+      const { rate, etaSeconds } = pace();
+      const of =
+        total === null ? String(done) : `${bar(done / Math.max(done, total, 1))} ${done} of ${total}`;
+      return `${phase}: ${of}, ${rate}/s, ${etaSeconds ?? '?'} s to go`;
+    },
+    fields: () => ({ phase, done, total, ...pace() }),
+  });
   return {
     at(now, count, of) {
       if (now !== phase) {
@@ -42,9 +40,6 @@ export function rebuildProgress(output: NodeJS.WriteStream): RebuildProgress {
       done = count;
       total = of;
     },
-    end() {
-      clearInterval(timer);
-      if (output.isTTY && shown) output.write('\r\u001b[2K');
-    },
+    end,
   };
 }

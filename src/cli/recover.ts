@@ -2,12 +2,7 @@
 import { createInterface } from 'node:readline/promises';
 import { AppError, describeError, isAppError } from '../core/errors.ts';
 import { formatLsn } from '../core/lsn.ts';
-import {
-  createControlWriter,
-  NO_CONTROL,
-  type RecoveryRecord,
-  unfinishedRecovery,
-} from '../kafka/control.ts';
+import { NO_CONTROL, unfinishedRecovery, writeControl } from '../kafka/control.ts';
 import { beginRecovery } from '../pipelines/recover/recover.ts';
 import { type Proof, prove } from '../pipelines/prove.ts';
 import { findGap, type Gap } from '../pipelines/recover/gap.ts';
@@ -155,19 +150,7 @@ async function proveAndFinish(context: GraphContext, servers: Servers, signal: A
   const recovery = unfinishedRecovery((await controlOf(servers.client, context.mapping)) ?? NO_CONTROL);
   if (recovery?.epoch !== proof.epoch)
     throw new AppError('NOT_PROVED', 'Another recovery was begun while the graph was compared.');
-  await finish(context, servers, recovery);
+  const finished = { kind: 'recovery', ...recovery, finishedAt: new Date().toISOString() } as const;
+  await writeControl(servers.client, context.mapping.controlTopic, context.log, [finished]);
   return proof;
-}
-
-async function finish(
-  { mapping, log }: GraphContext,
-  { client }: Servers,
-  recovery: RecoveryRecord,
-): Promise<void> {
-  const control = await createControlWriter(client, mapping.controlTopic, log);
-  try {
-    await control.write([{ kind: 'recovery', ...recovery, finishedAt: new Date().toISOString() }]);
-  } finally {
-    await control.close();
-  }
 }

@@ -213,6 +213,21 @@ function parse(value: string): ControlRecord | null {
   }
 }
 
+/** For who is not the publisher, and has one thing to say. */
+export async function writeControl(
+  kafka: KafkaClient,
+  topic: string,
+  log: Log,
+  records: readonly ControlRecord[],
+): Promise<void> {
+  const control = await createControlWriter(kafka, topic, log);
+  try {
+    await control.write(records);
+  } finally {
+    await control.close();
+  }
+}
+
 export async function createControlWriter(
   kafka: KafkaClient,
   topic: string,

@@ -137,6 +137,6 @@ export class Lane implements AsyncIterable<RecordBatch> {
   }
 }
 
-function bytesOf({ key, value }: IncomingRecord): number {
+export function bytesOf({ key, value }: IncomingRecord): number {
   return (key?.length ?? 0) + (value?.length ?? 0);
 }

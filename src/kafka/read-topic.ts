@@ -7,9 +7,10 @@ import { AppError } from '../core/errors.ts';
 import type { KafkaClient } from './client.ts';
 import type { Cluster } from './cluster.ts';
 import { wrapKafka } from './errors.ts';
+import { fetchPartition } from './fetch-partition.ts';
 import { offsetRanges, type PartitionRange } from './offsets.ts';
 import { type DecodedBatches, decodeBatches, type IncomingRecord } from './record-batch.ts';
-import { fetchRequest, NONE, protocolError, type TopicPartition } from './wire.ts';
+import { NONE, protocolError, type TopicPartition } from './wire.ts';
 
 const LIMITS = { maxWaitMs: 500, maxBytes: 8 * 1024 * 1024 };
 
@@ -82,16 +83,8 @@ async function read(
   }
 }
 
-async function fetch(
-  cluster: Cluster,
-  { topic, partition }: TopicPartition,
-  offset: bigint,
-): Promise<DecodedBatches> {
-  const [nodeId = ''] = Object.keys(cluster.findLeaderForPartitions(topic, [partition]));
-  const broker = await cluster.findBroker({ nodeId });
-  const request = fetchRequest([{ topic, partition, offset, maxBytes: LIMITS.maxBytes }], LIMITS);
-  const { results } = await broker.connectionPool.send(request);
-  const [result] = results;
+async function fetch(cluster: Cluster, from: TopicPartition, offset: bigint): Promise<DecodedBatches> {
+  const result = await fetchPartition(cluster, from, offset, LIMITS);
   if (result === undefined) return { records: [], next: offset };
   if (result.errorCode !== NONE) throw protocolError(result.errorCode);
   return decodeBatches(result.batches, offset);

@@ -9,9 +9,10 @@ import { AppError } from '../core/errors.ts';
 import type { Stretch } from '../core/replay.ts';
 import type { Connection, KafkaClient } from './client.ts';
 import { wrapKafka } from './errors.ts';
-import type { LaneLimits, RecordBatch } from './lane.ts';
+import { fetchPartition } from './fetch-partition.ts';
+import { bytesOf, type LaneLimits, type RecordBatch } from './lane.ts';
 import { type DecodedBatches, decodeBatches, type IncomingRecord } from './record-batch.ts';
-import { fetchRequest, NONE, OFFSET_OUT_OF_RANGE, protocolError } from './wire.ts';
+import { NONE, OFFSET_OUT_OF_RANGE, protocolError } from './wire.ts';
 
 const FETCH = { maxWaitMs: 500, maxBytes: 4 * 1024 * 1024 };
 
@@ -68,11 +69,8 @@ async function fetch(
 ): Promise<DecodedBatches> {
   signal.throwIfAborted();
   try {
-    const [nodeId = ''] = Object.keys(cluster.findLeaderForPartitions(topic, [partition]));
-    const broker = await cluster.findBroker({ nodeId });
-    const request = fetchRequest([{ topic, partition, offset, maxBytes: FETCH.maxBytes }], FETCH);
-    const { results } = await promptly(broker.connectionPool.send(request), signal);
-    const { errorCode = NONE, batches = Buffer.alloc(0) } = results[0] ?? {};
+    const result = await promptly(fetchPartition(cluster, { topic, partition }, offset, FETCH), signal);
+    const { errorCode = NONE, batches = Buffer.alloc(0) } = result ?? {};
     if (errorCode === OFFSET_OUT_OF_RANGE) throw gone(topic, partition, offset);
     if (errorCode !== NONE) throw protocolError(errorCode);
     const fetched = decodeBatches(batches, offset);
@@ -99,7 +97,7 @@ function batchesOf(
   let piece: IncomingRecord[] = [];
   let bytes = 0;
   for (const record of records) {
-    const size = (record.key?.length ?? 0) + (record.value?.length ?? 0);
+    const size = bytesOf(record);
     if (piece.length >= maxRecords || (piece.length > 0 && bytes + size > maxBytes)) {
       batches.push({ records: piece, next: record.offset });
       piece = [];

@@ -72,11 +72,27 @@ export async function watchTopics(
   }
 }
 
+/** As the control topic has them. */
+export function generationsOf(
+  recorded: ReadonlyMap<string, { readonly generation: string }>,
+  topics: readonly string[] = [...recorded.keys()],
+): ReadonlyMap<string, string> {
+  return new Map(topics.map((topic) => [topic, recorded.get(topic)?.generation ?? '']));
+}
+
+/** Resolves to their generations if Kafka still has these topics as they were recorded; else throws KAFKA_TOPIC_CHANGED. */
+export async function requireRecordedTopics(
+  kafka: KafkaClient,
+  recorded: ReadonlyMap<string, { readonly generation: string }>,
+  topics?: readonly string[],
+): Promise<ReadonlyMap<string, string>> {
+  const generations = generationsOf(recorded, topics);
+  requireSameTopics(generations, await topicIds(kafka, [...generations.keys()]));
+  return generations;
+}
+
 /** Throws KAFKA_TOPIC_CHANGED naming all topics that are gone, or are others than they were. */
-export function requireSameTopics(
-  expected: ReadonlyMap<string, string>,
-  found: ReadonlyMap<string, string>,
-): void {
+function requireSameTopics(expected: ReadonlyMap<string, string>, found: ReadonlyMap<string, string>): void {
   const { gone, remade } = changedTopics(expected, found);
   const parts = [
     ...(gone.length > 0 ? [`no longer has ${gone.join(', ')}, which earlier sessions wrote`] : []),

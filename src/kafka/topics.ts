@@ -110,6 +110,12 @@ export async function offsetsSince(
   }
 }
 
+/** As `endOffsets`, all in one list. */
+export async function partitionRanges(admin: Admin, topics: readonly string[]): Promise<PartitionRange[]> {
+  const ends = await endOffsets(admin, topics);
+  return [...ends].flatMap(([topic, partitions]) => partitions.map((range) => ({ topic, ...range })));
+}
+
 /** Of topics that exist. */
 export async function describeTopics(
   admin: Admin,

@@ -53,6 +53,19 @@ async function publishing(platform: Platform): Promise<Process> {
   return publisher;
 }
 
+/** A server of its own, saved while it was at rest, and a publisher at work on it again. */
+async function savedWhilePublishing(name: string) {
+  const server = await cluster.create(name);
+  const platform = await platformOn(server.url);
+  await (await publishing(platform)).stop();
+  await server.service.stop('fast');
+  await cluster.save(server);
+  await server.service.start();
+  const publisher = platform.start(['publish']);
+  await publisher.logged(/streaming/);
+  return { server, platform, publisher };
+}
+
 const write = (platform: Platform, rows = 1) =>
   // A transaction for each.
   platform.sql.query(
@@ -213,14 +226,7 @@ describe('the server', () => {
   });
 
   it('was set back, and had lost a transaction of which only a part was published, and nothing recorded', async () => {
-    const server = await cluster.create('cut');
-    const platform = await platformOn(server.url);
-    await (await publishing(platform)).stop();
-    await server.service.stop('fast');
-    await cluster.save(server);
-    await server.service.start();
-    const publisher = platform.start(['publish']);
-    await publisher.logged(/streaming/);
+    const { server, platform, publisher } = await savedWhilePublishing('cut');
     const before = await recordsOf(platform);
     await platform.sql.query(
       `insert into entity select gen_random_uuid(), 'ttp', '{}', '{}', now(), now() from generate_series(1, 100000)`,
@@ -239,14 +245,7 @@ describe('the server', () => {
   });
 
   it('was set back to an earlier state', async () => {
-    const server = await cluster.create('restored');
-    const platform = await platformOn(server.url);
-    await (await publishing(platform)).stop();
-    await server.service.stop('fast');
-    await cluster.save(server);
-    await server.service.start();
-    const publisher = platform.start(['publish']);
-    await publisher.logged(/streaming/);
+    const { server, platform, publisher } = await savedWhilePublishing('restored');
     await writeElsewhere(platform, 8_000_000);
     await write(platform);
     await published(platform);

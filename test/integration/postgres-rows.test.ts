@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Tuple } from '../../src/core/change.ts';
 import type { TableMapping } from '../../src/core/mapping.ts';
+import { NO_CONTROL } from '../../src/kafka/control.ts';
 import { openDatabase } from '../../src/postgres/client.ts';
 import { createRowReader } from '../../src/postgres/rows.ts';
 import { createVisibility } from '../../src/pipelines/publish/visibility.ts';
@@ -182,15 +183,7 @@ describe('rows read now', () => {
     withSource(async (source, reader) => {
       const info = await inspectSource(source.database);
       const own = { ...info, currentLsn: LSN_ZERO, recordedTimelineEnd: null, slot: null };
-      const state = {
-        source: null,
-        session: 0,
-        topics: new Map(),
-        recovery: null,
-        verified: new Map(),
-        sessions: [],
-      };
-      const visibility = await createVisibility(source.database, { state, observed: own }, never);
+      const visibility = await createVisibility(source.database, { state: NO_CONTROL, observed: own }, never);
       const read = await reader.range(mapping([]), { after: null, upTo: null }, 1, never);
       if (read === null) throw new Error('the table is locked');
       const sees = visibility.expectation();

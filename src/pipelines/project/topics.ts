@@ -8,7 +8,7 @@ import {
   type SourceRecord,
   unfinishedRecovery,
 } from '../../kafka/control.ts';
-import { requireSameTopics, topicIds } from '../../kafka/topic-ids.ts';
+import { requireRecordedTopics } from '../../kafka/topic-ids.ts';
 import type { Graph } from '../../neo4j/client.ts';
 import { adoptRecovery, ensureProgress } from '../../neo4j/progress.ts';
 import type { Log } from '../../runtime/log.ts';
@@ -34,8 +34,7 @@ export async function madeByPublisher(
     const state = await readControlIfAny(client, mapping.controlTopic, signal);
     const missing = names.filter((topic) => state?.topics.has(topic) !== true);
     if (state !== null && missing.length === 0) {
-      const generations = new Map(names.map((name) => [name, state.topics.get(name)?.generation ?? '']));
-      requireSameTopics(generations, await topicIds(client, names));
+      const generations = await requireRecordedTopics(client, state.topics, names);
       return { generations, source: state.source, recovery: unfinishedRecovery(state) };
     }
     if (attempt === 1) log.info({ topics: missing }, 'waiting for the publisher to make the topics');

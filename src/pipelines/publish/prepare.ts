@@ -6,15 +6,9 @@
 import { tableName } from '../../core/change.ts';
 import { AppError } from '../../core/errors.ts';
 import type { Loads } from '../../core/loads.ts';
-import { parseLsn } from '../../core/lsn.ts';
 import type { Mapping } from '../../core/mapping.ts';
 import { nextGeneration } from '../../core/position.ts';
-import {
-  decideSource,
-  type ObservedSource,
-  type RecordedSource,
-  type SourceDecision,
-} from '../../core/source-identity.ts';
+import type { ObservedSource, SourceDecision } from '../../core/source-identity.ts';
 import type { KafkaClient } from '../../kafka/client.ts';
 import {
   type ControlRecord,
@@ -23,18 +17,16 @@ import {
   controlTopicSpec,
   createControlWriter,
   readControl,
-  type SourceRecord,
 } from '../../kafka/control.ts';
 import { deadLetterTopicSpec } from '../../kafka/dead-letters.ts';
-import { requireSameTopics, topicIds } from '../../kafka/topic-ids.ts';
+import { requireRecordedTopics, topicIds } from '../../kafka/topic-ids.ts';
 import { ensureTopics, topicsExist, type TopicSpec, withAdmin } from '../../kafka/topics.ts';
 import type { Sql } from '../../postgres/client.ts';
 import { createSlot, ensurePublication, inspectSlot, missingTables } from '../../postgres/slot.ts';
 import { inspectSource, requireSource, type SourceInfo } from '../../postgres/source.ts';
 import { checkTables } from '../../postgres/tables.ts';
-import { timelineEnd } from '../../postgres/timeline.ts';
 import type { Log } from '../../runtime/log.ts';
-import { withPublished } from './published.ts';
+import { judgeSource } from './judge-source.ts';
 
 export interface PrepareContext {
   readonly mapping: Mapping;
@@ -82,27 +74,16 @@ export async function prepare(
   control: ControlWriter,
   signal: AbortSignal,
 ): Promise<Prepared> {
-  const { mapping, sql, databaseUrl, client, log } = context;
+  const { mapping, sql, client, log } = context;
   const { slot, replicationFactor } = mapping.source;
   const topics = mapping.tables.map((table) => table.topic);
   return withAdmin(client, async (admin) => {
     const state = await readControl(client, mapping.controlTopic, signal);
-    const source = await inspectSource(sql, signal);
-    const { systemIdentifier, timeline, database, currentLsn } = source;
-    const timelines = { past: state.source?.timeline ?? timeline, present: timeline };
-    const observed = {
-      systemIdentifier,
-      timeline,
-      database,
-      currentLsn,
-      recordedTimelineEnd: await timelineEnd(databaseUrl, timelines, signal),
-      slot: await inspectSlot(sql, slot, signal),
-    };
+    const found = await inspectSlot(sql, slot, signal);
     const present = await topicsExist(admin, topics);
-    const recorded = await withPublished(recordedSource(state.source), present, client, signal);
-    const decision = decideSource(recorded, observed, present.length > 0);
+    const { source, observed, decision } = await judgeSource(context, state.source, found, present, signal);
     if (decision.kind === 'gap') throw sourceChanged(decision.reason);
-    requireSameTopics(generationsOf(state), await topicIds(client, [...state.topics.keys()]));
+    await requireRecordedTopics(client, state.topics);
 
     const first = observed.slot === null;
     if (first) {
@@ -145,10 +126,6 @@ function idOf(ids: ReadonlyMap<string, string>, topic: string): string {
   if (id === undefined)
     throw new AppError('KAFKA_UNREACHABLE', `Topic ${topic} is not known to all brokers yet.`);
   return id;
-}
-
-export function generationsOf({ topics }: ControlState): ReadonlyMap<string, string> {
-  return new Map([...topics].map(([topic, { generation }]) => [topic, generation]));
 }
 
 /** A table that was not published while others were has to be loaded again: that is recorded before it is added. */
@@ -222,16 +199,6 @@ export function dataTopics({ source, tables }: Mapping): TopicSpec[] {
       'segment.ms': String(source.segmentMs),
     },
   }));
-}
-
-export function recordedSource(record: SourceRecord | null): RecordedSource | null {
-  if (record === null) return null;
-  const { acknowledged, lastCommit } = record;
-  return {
-    ...record,
-    acknowledged: acknowledged === null ? null : parseLsn(acknowledged),
-    lastCommit: lastCommit === null ? null : { lsn: parseLsn(lastCommit.lsn), xid: lastCommit.xid },
-  };
 }
 
 export function sourceChanged(reason: string): AppError {

@@ -8,7 +8,8 @@ import { formatLsn, type Lsn, LSN_ZERO } from '../../core/lsn.ts';
 import { nextGeneration } from '../../core/position.ts';
 import type { Mapping } from '../../core/mapping.ts';
 import type { ControlWriter, SourceRecord } from '../../kafka/control.ts';
-import { type Prepared, recordedSource } from './prepare.ts';
+import { recordedSource } from './judge-source.ts';
+import type { Prepared } from './prepare.ts';
 
 export interface Session {
   readonly epoch: number;

@@ -3,10 +3,10 @@ import { AppError } from '../../core/errors.ts';
 import type { Mapping } from '../../core/mapping.ts';
 import { historyGaps } from '../../core/topic-history.ts';
 import type { KafkaClient } from '../../kafka/client.ts';
-import { readControlIfAny } from '../../kafka/control.ts';
+import { readControlIfAny, type TopicRecord } from '../../kafka/control.ts';
 import type { PartitionRange } from '../../kafka/offsets.ts';
-import { requireSameTopics, topicIds } from '../../kafka/topic-ids.ts';
-import { describeTopics, endOffsets, withAdmin } from '../../kafka/topics.ts';
+import { requireRecordedTopics } from '../../kafka/topic-ids.ts';
+import { describeTopics, partitionRanges, withAdmin } from '../../kafka/topics.ts';
 import type { PartitionProgress } from '../../neo4j/progress.ts';
 import type { Sql } from '../../postgres/client.ts';
 import { keyPage } from '../../postgres/key-pages.ts';
@@ -34,18 +34,18 @@ export async function readHistory(sources: HistorySources, signal: AbortSignal):
   const { mapping, sql, client, published, progress } = sources;
   const names = mapping.tables.map(({ topic }) => topic);
   const state = await readControlIfAny(client, mapping.controlTopic, signal);
-  const unmade = names.filter((name) => state?.topics.has(name) !== true);
+  const recorded = state?.topics ?? new Map<string, TopicRecord>();
+  const unmade = names.filter((name) => !recorded.has(name));
   if (unmade.length > 0)
     throw new AppError('KAFKA_TOPIC', `No publisher has made the topics ${unmade.join(', ')} yet.`);
-  const generations = new Map(names.map((name) => [name, state?.topics.get(name)?.generation ?? '']));
-  requireSameTopics(generations, await topicIds(client, names));
+  const generations = await requireRecordedTopics(client, recorded, names);
 
   const filled = new Set<string>();
   for (const table of mapping.tables)
     if ((await keyPage(sql, table, null, 1, signal)) !== null) filled.add(table.table);
   await published();
-  const { described, ends } = await withAdmin(client, async (admin) => {
-    return { described: await describeTopics(admin, names), ends: await endOffsets(admin, names) };
+  const { described, ranges } = await withAdmin(client, async (admin) => {
+    return { described: await describeTopics(admin, names), ranges: await partitionRanges(admin, names) };
   });
   const gaps = mapping.tables.flatMap(({ table, topic }) => {
     const generation = generations.get(topic);
@@ -54,9 +54,9 @@ export async function readHistory(sources: HistorySources, signal: AbortSignal):
         .filter((of) => of.topic === topic && of.generation === generation)
         .map(({ partition, next }) => [partition, next]),
     );
-    const partitions = (ends.get(topic) ?? []).map((range) => {
-      return { ...range, reached: reached.get(range.partition) ?? null };
-    });
+    const partitions = ranges
+      .filter((range) => range.topic === topic)
+      .map((range) => ({ ...range, reached: reached.get(range.partition) ?? null }));
     return historyGaps({
       table,
       topic,
@@ -66,6 +66,5 @@ export async function readHistory(sources: HistorySources, signal: AbortSignal):
       hasRows: filled.has(table),
     });
   });
-  const ranges = [...ends].flatMap(([topic, own]) => own.map((range) => ({ topic, ...range })));
   return { generations, ranges, gaps };
 }

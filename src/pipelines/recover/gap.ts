@@ -3,21 +3,18 @@
  * judge. Reads only.
  */
 import { nextGeneration } from '../../core/position.ts';
-import { decideSource } from '../../core/source-identity.ts';
 import type { Mapping } from '../../core/mapping.ts';
 import type { KafkaClient } from '../../kafka/client.ts';
 import { type ControlState, NO_CONTROL, readControlIfAny, unfinishedRecovery } from '../../kafka/control.ts';
 import type { PartitionRange } from '../../kafka/offsets.ts';
-import { changedTopics, topicIds } from '../../kafka/topic-ids.ts';
-import { endOffsets, withAdmin } from '../../kafka/topics.ts';
+import { changedTopics, generationsOf, topicIds } from '../../kafka/topic-ids.ts';
+import { partitionRanges, withAdmin } from '../../kafka/topics.ts';
 import type { Graph } from '../../neo4j/client.ts';
 import { type PartitionProgress, readProgress } from '../../neo4j/progress.ts';
 import type { Sql } from '../../postgres/client.ts';
 import { inspectSlot, publicationExists, type SlotInfo } from '../../postgres/slot.ts';
-import { inspectSource, type SourceInfo } from '../../postgres/source.ts';
-import { timelineEnd } from '../../postgres/timeline.ts';
-import { generationsOf, recordedSource } from '../publish/prepare.ts';
-import { withPublished } from '../publish/published.ts';
+import type { SourceInfo } from '../../postgres/source.ts';
+import { judgeSource } from '../publish/judge-source.ts';
 
 export interface Gap {
   /** For people, a sentence each; none: there is no gap. */
@@ -49,15 +46,16 @@ export async function findGap(
   const control = (await readControlIfAny(client, mapping.controlTopic, signal)) ?? NO_CONTROL;
   const ids = await topicIds(client, [...names, ...control.topics.keys()]);
   const present = names.filter((topic) => ids.has(topic));
-  const source = await inspectSource(sql, signal);
+  const { source, decision } = await judgeSource(
+    { sql, databaseUrl, client },
+    control.source,
+    slot,
+    present,
+    signal,
+  );
   const published = await publicationExists(sql, mapping.source.publication);
-  const ends = await withAdmin(client, (admin) => endOffsets(admin, present));
-  const ranges = [...ends].flatMap(([topic, of]) => of.map((range) => ({ topic, ...range })));
-  const timelines = { past: control.source?.timeline ?? source.timeline, present: source.timeline };
-  const recordedTimelineEnd = await timelineEnd(databaseUrl, timelines, signal);
-  const recorded = await withPublished(recordedSource(control.source), present, client, signal);
-  const decision = decideSource(recorded, { ...source, recordedTimelineEnd, slot }, present.length > 0);
-  const { gone, remade } = changedTopics(generationsOf(control), ids);
+  const ranges = await withAdmin(client, (admin) => partitionRanges(admin, present));
+  const { gone, remade } = changedTopics(generationsOf(control.topics), ids);
   const lostTopics = [...gone, ...remade];
   const epochs = [
     control.source?.epoch ?? 0,

@@ -4,8 +4,8 @@ import type { Mapping } from '../../core/mapping.ts';
 import { type ReplayRequest, startsOf, type Stretch, stretchesOf } from '../../core/replay.ts';
 import type { KafkaClient } from '../../kafka/client.ts';
 import { readControl } from '../../kafka/control.ts';
-import { requireSameTopics, topicIds } from '../../kafka/topic-ids.ts';
-import { endOffsets, offsetsSince, withAdmin } from '../../kafka/topics.ts';
+import { requireRecordedTopics } from '../../kafka/topic-ids.ts';
+import { offsetsSince, partitionRanges, withAdmin } from '../../kafka/topics.ts';
 import type { Graph } from '../../neo4j/client.ts';
 import { readProgress } from '../../neo4j/progress.ts';
 import { requireSameSource } from '../same-source.ts';
@@ -26,15 +26,12 @@ export async function stretchesNow(
   const { source, topics } = await readControl(client, mapping.controlTopic, signal);
   if (source !== null) await requireSameSource(graph, mapping, source, { claim: false });
   const names = request.tables.map(({ topic }) => topic);
-  const generations = new Map(names.map((name) => [name, topics.get(name)?.generation ?? '']));
-  requireSameTopics(generations, await topicIds(client, names));
+  const generations = await requireRecordedTopics(client, topics, names);
   // Before the topics' ends, so that it cannot be beyond them.
   const progress = await readProgress(graph, mapping);
   const { from } = request;
   const [held, published] = await withAdmin(client, async (admin) => [
-    [...(await endOffsets(admin, names))].flatMap(([topic, own]) =>
-      own.map((range) => ({ topic, ...range })),
-    ),
+    await partitionRanges(admin, names),
     from.kind === 'published' ? await offsetsSince(admin, names, from.sinceMs) : [],
   ]);
 
