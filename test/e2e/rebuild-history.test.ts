@@ -36,6 +36,8 @@ const K = '0b000000-0000-4000-8000-000000000001';
 /** A projector runs until the graph has everything. */
 async function replicated(): Promise<void> {
   const projector = platform.start(['project']);
+  // Where nothing is left to do, it would be told to stop before it listens.
+  await projector.logged(/partitions assigned/);
   await platform.expectEqual(120);
   await projector.stop();
 }

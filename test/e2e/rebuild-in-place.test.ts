@@ -49,6 +49,7 @@ it('is asked for twice, waits for projectors to be stopped, and ends with the sa
   await expectEqualTo(platform, platform);
 
   const again = platform.start(['project']);
+  await again.logged(/partitions assigned/);
   await platform.expectEqual();
   await again.stop();
   await publisher.stop();

@@ -76,6 +76,7 @@ it(
     await cut.stop();
     // Blue has stood still meanwhile, and goes on.
     const back = platform.start(['project']);
+    await back.logged(/partitions assigned/);
     await platform.expectEqual();
     await back.stop();
     await publisher.stop();
