@@ -45,7 +45,7 @@ export async function prove(
   const before = await controlOf(client, mapping);
   const lsn = await waitForGraph(waitSources(servers, context), run.maxWaitMs, signal);
   const outcome = await compareAndRepair(context, servers, run, signal);
-  const open = stillOpen(outcome) + (run.dryRun ? driftOf(outcome) : 0);
+  const open = stillOpen(outcome) + outcome.unnamed + (run.dryRun ? driftOf(outcome) : 0);
   const after = await controlOf(client, mapping);
   const epoch = after?.source?.epoch;
   const uuid = await graphUuid(graph, mapping);

@@ -3,7 +3,6 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { entityTable } from '../core/entity-table.ts';
-import { graphEntities } from '../neo4j/entities.ts';
 import { spoolFile } from '../ops/spool-file.ts';
 import type { Check } from '../pipelines/prove.ts';
 import type { GraphContext } from './graph-context.ts';
@@ -18,7 +17,6 @@ export async function checkWhole(
   maxWaitMs: number,
   signal: AbortSignal,
 ): Promise<Check> {
-  const entities = entityTable(context.mapping);
   const folder = await mkdtemp(join(tmpdir(), 'graph-check-'));
   const resultsFile = join(folder, 'report.json');
   try {
@@ -27,7 +25,7 @@ export async function checkWhole(
       servers,
       {
         ...EVERYTHING,
-        entities,
+        entities: entityTable(context.mapping),
         maxWaitMs,
         begin: besideStream,
         resultsFile,
@@ -39,9 +37,7 @@ export async function checkWhole(
       },
       signal,
     );
-    // Of no check: no request could name them.
-    const unnamed = await graphEntities(servers.graph, entities, EVERYTHING.filter).countUnnamed();
-    const { counts, wholeGraph } = outcome;
+    const { counts, unnamed, wholeGraph } = outcome;
     const others = [...(wholeGraph?.found.tables.values() ?? [])];
     return {
       drift: driftOf(outcome),

@@ -331,6 +331,27 @@ describe('a repair', () => {
     expect(whole['stubs']).toEqual({ n_idle_stubs: 0 });
   });
 
+  it('proves nothing while there is a node that no row can have made, and does once it is gone', async () => {
+    const everything = ['--dry-run', '--deep', '--whole-graph', '--fail-on-drift'];
+    const verified = async () => {
+      const status = JSON.parse((await platform.run(['status', '--json'])).stdout) as {
+        tables: { verified: { at: string } | null }[];
+      };
+      return status.tables.map((table) => table.verified?.at ?? null);
+    };
+    expect((await syncData(everything)).code).toBe(0);
+    const before = await verified();
+    for (const at of before) expect(at).not.toBeNull();
+
+    await platform.cypher(`CREATE (:${entity} {id: 17})`);
+    expect((await syncData(everything)).code).toBe(0);
+    expect(await verified()).toEqual(before);
+    await platform.cypher(`MATCH (n:${entity} {id: 17}) DELETE n`);
+    expect((await syncData(everything)).code).toBe(0);
+    const [first = null] = before;
+    for (const at of await verified()) expect(Date.parse(at ?? '')).toBeGreaterThan(Date.parse(first ?? ''));
+  });
+
   it('says what no request can name, and what a request does not mend', async () => {
     const { types } = platform.names;
     await platform.cypher(

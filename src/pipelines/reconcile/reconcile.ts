@@ -45,6 +45,8 @@ export interface ReconcileOptions {
 
 export interface Outcome {
   readonly counts: Counts;
+  /** Entity nodes that no page has and no repair can name: they are in no count. */
+  readonly unnamed: number;
   readonly left: Left;
   readonly wholeGraph: { readonly found: WholeGraph; readonly left: Left } | null;
 }
@@ -59,7 +61,7 @@ export async function reconcile(options: ReconcileOptions, signal: AbortSignal):
   try {
     const outcome = await checkAndRepair(options, spool, signal);
     await spool.remove();
-    return outcome;
+    return { ...outcome, unnamed };
   } finally {
     await spool.close();
   }
@@ -69,7 +71,7 @@ async function checkAndRepair(
   options: ReconcileOptions,
   spool: Spool,
   signal: AbortSignal,
-): Promise<Outcome> {
+): Promise<Omit<Outcome, 'unnamed'>> {
   const { dryRun, maxRepairs, resultsFile, emit } = options;
   emit('sync_data_commons', 'Starting data check');
   const { counts } = await check(options.check, spool, signal);
@@ -81,7 +83,7 @@ async function checkAndRepair(
   emit('sync_data_commons', 'Data check finished', { n_missing, n_not_deleted, n_ok, n_outdated, n_strange });
   emit('sync_data_commons', 'Writing check_results file', { filename: resultsFile });
   await options.writeReport(report);
-  const outcome = (left: Left, wholeLeft: Left): Outcome => ({
+  const outcome = (left: Left, wholeLeft: Left): Omit<Outcome, 'unnamed'> => ({
     counts,
     left,
     wholeGraph: found === null ? null : { found, left: wholeLeft },
