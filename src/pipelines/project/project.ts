@@ -29,7 +29,7 @@ import { requireSameSource } from '../same-source.ts';
 import { openAside } from './aside.ts';
 import { runPartition } from './partition.ts';
 import { purgeNowAndThen } from './purge.ts';
-import { watchProgress } from './watch-progress.ts';
+import { advance, type Reached, watchProgress } from './watch-progress.ts';
 import { madeByPublisher, prepareProgress } from './topics.ts';
 
 export interface ProjectOptions {
@@ -85,6 +85,7 @@ async function session(context: Context, signal: AbortSignal): Promise<void> {
   const writer = createWriter(graph, mapping, { owner, filling });
   const aside = await openAside({ ...context, runId: `projector-${owner}` }, signal);
   const byTopic = new Map(mapping.tables.map((table) => [table.topic, table]));
+  const reached: Reached = new Map();
   const takenOver = new Map<string, { next: bigint; reader: ReaderState }>();
 
   const projecting = (stop: AbortSignal) =>
@@ -109,6 +110,7 @@ async function session(context: Context, signal: AbortSignal): Promise<void> {
           if (table === undefined || taken === undefined)
             throw new RangeError(`${topic}-${partition} was not assigned`);
           const commit = (next: bigint) => {
+            advance(reached, `${topic}-${partition}`, next);
             lane.commit(next);
           };
           const own = { table, partition, writer, log, commit, onOutcome: () => undefined };
@@ -123,7 +125,7 @@ async function session(context: Context, signal: AbortSignal): Promise<void> {
       { run: projecting },
       { run: (stop) => purgeNowAndThen(graph, mapping, log, stop) },
       { run: (stop) => watchTopics(client, generations, stop) },
-      { run: (stop) => watchProgress(graph, mapping, stop) },
+      { run: (stop) => watchProgress(graph, mapping, reached, stop) },
     ]).run(signal);
   } finally {
     await aside.close();

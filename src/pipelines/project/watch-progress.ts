@@ -10,20 +10,36 @@ import { readProgress } from '../../neo4j/progress.ts';
 
 const EVERY_MS = 5_000;
 
-/** Runs until the signal. Throws PROGRESS_LOST, upon which a session takes up what the graph says now. */
-export async function watchProgress(graph: Graph, mapping: Mapping, signal: AbortSignal): Promise<void> {
-  let before = new Map<string, bigint>();
+/** How far partitions are known to have come: offsets by `<topic>-<partition>`. */
+export type Reached = Map<string, bigint>;
+
+/**
+ * Runs until the signal. Throws PROGRESS_LOST, upon which a session takes up what the graph says now, once it says less
+ * than `reached`: what it said before, and what this process has committed since.
+ */
+export async function watchProgress(
+  graph: Graph,
+  mapping: Mapping,
+  reached: Reached,
+  signal: AbortSignal,
+): Promise<void> {
   for (;;) {
+    // Before the graph is read: what is committed meanwhile may not be in that reading.
+    const known = [...reached];
     // Whoever needs Neo4j for what it does waits for it, or fails by it.
     const rows = await readProgress(graph, mapping).catch(() => null);
     if (rows !== null) {
       const now = new Map(rows.map(({ topic, partition, next }) => [`${topic}-${partition}`, next]));
-      for (const [name, next] of before) if ((now.get(name) ?? -1n) < next) throw wentBack(name);
-      before = now;
+      for (const [name, next] of known) if ((now.get(name) ?? -1n) < next) throw wentBack(name);
+      for (const [name, next] of now) advance(reached, name, next);
     }
     await delay(EVERY_MS, undefined, { signal }).catch(() => undefined);
     if (signal.aborted) return;
   }
+}
+
+export function advance(reached: Reached, name: string, next: bigint): void {
+  if ((reached.get(name) ?? -1n) < next) reached.set(name, next);
 }
 
 function wentBack(name: string): AppError {
