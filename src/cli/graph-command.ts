@@ -138,7 +138,11 @@ export function registerGraph(program: Command): void {
         .preset('1000')
         .argParser(positive),
     )
-    .option('--full-speed', 'do not rest between pages while changes are applied', false)
+    .option(
+      '--full-speed',
+      'neither rest between pages nor yield the processor while changes are applied',
+      false,
+    )
     .option(
       '--direct',
       'without the stream: PostgreSQL and Neo4j alone, repairs are written to the graph',

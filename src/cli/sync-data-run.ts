@@ -54,6 +54,7 @@ export async function compareAndRepair(
   const { maxWaitMs, throttleMs, fullSpeed } = run;
   const way = await run.begin(databases, context, {
     runId,
+    batchSize,
     maxWaitMs,
     throttleMs,
     fullSpeed,
@@ -70,7 +71,6 @@ export async function compareAndRepair(
           source,
           graph: nodes,
           filtered: filter.types !== null || filter.changedAfterMicros !== null,
-          batchSize,
           onProgress: progress.at,
           ...way.confirmation,
           ...contents,
@@ -85,7 +85,6 @@ export async function compareAndRepair(
               graph,
               snapshot: source.snapshot,
               run: runId,
-              batchSize,
               ...way.confirmation,
             }
           : null,

@@ -10,7 +10,7 @@ import { reached } from '../pipelines/reconcile/confirm.ts';
 import type { ReconcileOptions } from '../pipelines/reconcile/reconcile.ts';
 import type { RepairContext } from '../pipelines/reconcile/repair.ts';
 import { stillness } from '../pipelines/reconcile/stillness.ts';
-import { pace } from '../pipelines/reconcile/pace.ts';
+import { atFullSpeed, pace } from '../pipelines/reconcile/pace.ts';
 import { type Throttle, throttle } from '../pipelines/reconcile/throttle.ts';
 import { lagMs, waitForGraph, type WaitSources } from '../pipelines/wait.ts';
 import { createRowReader } from '../postgres/rows.ts';
@@ -20,13 +20,14 @@ import type { GraphContext } from './graph-context.ts';
 import { type Databases, waitSources } from './graph-reports.ts';
 
 export interface Way {
-  readonly confirmation: Pick<CheckOptions, 'caughtUp' | 'maxWaitMs' | 'readTwice' | 'throttle'>;
+  readonly confirmation: Pick<CheckOptions, 'reading' | 'caughtUp' | 'maxWaitMs' | 'readTwice' | 'throttle'>;
   readonly repair: Pick<RepairContext, 'caughtUp' | 'maxWaitMs' | 'mend'>;
   readonly requireStill: ReconcileOptions['requireStill'];
 }
 
 export interface WayOptions {
   readonly runId: string;
+  readonly batchSize: number;
   readonly maxWaitMs: number;
   readonly throttleMs: number | null;
   /** Without a rest between pages, whatever the stream does. */
@@ -38,7 +39,7 @@ export interface WayOptions {
 export type BeginWay = (databases: Databases, context: GraphContext, options: WayOptions) => Promise<Way>;
 
 export const besideStream: BeginWay = (databases, context, options) => {
-  const { runId, maxWaitMs, throttleMs, fullSpeed, signal } = options;
+  const { runId, batchSize, maxWaitMs, throttleMs, fullSpeed, signal } = options;
   const client = createKafka(context.kafka, context.log);
   const waiting = waitSources({ ...databases, client }, context);
   const caughtUp = async (timeoutMs: number) => {
@@ -47,15 +48,17 @@ export const besideStream: BeginWay = (databases, context, options) => {
   const paced = async () => {
     await reached({ caughtUp }, performance.now() + maxWaitMs);
   };
+  const paces = fullSpeed
+    ? null
+    : pace({ mark: async () => (await waiting.progress()).map(({ next }) => next).join() });
   return Promise.resolve({
     confirmation: {
+      reading: () => paces?.reading(batchSize) ?? atFullSpeed(batchSize),
       caughtUp,
       maxWaitMs,
       readTwice: false,
       throttle: oneAfterTheOther([
-        ...(fullSpeed
-          ? []
-          : [pace({ mark: async () => (await waiting.progress()).map(({ next }) => next).join() })]),
+        ...(paces === null ? [] : [paces.rest]),
         ...(throttleMs === null ? [] : [throttled(throttleMs, waiting, context.log)]),
       ]),
     },
@@ -67,7 +70,7 @@ export const besideStream: BeginWay = (databases, context, options) => {
 export const withoutStream: BeginWay = async (
   { sql, graph },
   { mapping, log },
-  { runId, maxWaitMs, repairs, signal },
+  { runId, batchSize, maxWaitMs, repairs, signal },
 ) => {
   const still = await stillness(() => readProgress(graph, mapping));
   const slot = repairs ? await inspectSlot(sql, mapping.source.slot, signal) : null;
@@ -86,7 +89,13 @@ export const withoutStream: BeginWay = async (
   });
   let schema: Promise<void> | null = null;
   return {
-    confirmation: { caughtUp: () => still.watch(signal), maxWaitMs, readTwice: true, throttle: null },
+    confirmation: {
+      reading: () => atFullSpeed(batchSize),
+      caughtUp: () => still.watch(signal),
+      maxWaitMs,
+      readTwice: true,
+      throttle: null,
+    },
     repair: {
       // What is written is there: one look is enough.
       caughtUp: still.require,

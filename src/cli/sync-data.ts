@@ -1,4 +1,5 @@
 /** `graph sync-data`: options to a run, its outcome to stderr and the exit code. */
+import { constants, setPriority } from 'node:os';
 import { AppError } from '../core/errors.ts';
 import { type EntityFilter, entityTable } from '../core/entity-table.ts';
 import { instantOf } from '../core/instants.ts';
@@ -66,6 +67,7 @@ export async function runSyncData(options: SyncDataOptions): Promise<void> {
       'only what changed after this instant',
     );
 
+  if (!options.fullSpeed) setPriority(constants.priority.PRIORITY_BELOW_NORMAL);
   const stop = stopSignal();
   const { slot } = mapping.source;
   const locks = [await lockRun(databaseUrl, 'graph sync-data', slot)];

@@ -33,34 +33,41 @@ export function compareIds(a: string, b: string): number {
   return Buffer.compare(Buffer.from(a), Buffer.from(b));
 }
 
+/** A range of ids, all that either side has of it, each side in the order of `compareIds`. */
+export interface Sides {
+  readonly source: AsyncIterable<readonly Stamp[]>;
+  readonly graph: AsyncIterable<readonly Stamp[]>;
+}
+
 /**
- * Both sides in the order of `compareIds`, each id once; the answer has every id of either side, in that order, `size` at
- * a time, the last may have less. (A step of an async generator for each of a million pairs is a second of CPU.)
+ * Ranges that follow one another, each id once on a side; the answer has every id of either side, in that order, at most
+ * `size` at a time. (A step of an async generator for each of a million pairs is a second of CPU.)
  */
 export async function* mergeJoin(
-  source: AsyncIterable<readonly Stamp[]>,
-  graph: AsyncIterable<readonly Stamp[]>,
-  size: number,
+  ranges: AsyncIterable<Sides>,
+  size: () => number,
 ): AsyncGenerator<readonly Pair[]> {
-  const [left, right] = [cursor(source), cursor(graph)];
   let pairs: Pair[] = [];
-  try {
-    let [a, b] = await Promise.all([left.next(), right.next()]);
-    while (a !== null || b !== null) {
-      const order = a === null ? 1 : b === null ? -1 : compareIds(a.id, b.id);
-      const id = (order <= 0 ? a : b)?.id ?? '';
-      pairs.push({ id, source: order <= 0 ? a : null, graph: order >= 0 ? b : null });
-      if (pairs.length === size) {
-        yield pairs;
-        pairs = [];
+  for await (const { source, graph } of ranges) {
+    const [left, right] = [cursor(source), cursor(graph)];
+    try {
+      let [a, b] = await Promise.all([left.next(), right.next()]);
+      while (a !== null || b !== null) {
+        const order = a === null ? 1 : b === null ? -1 : compareIds(a.id, b.id);
+        const id = (order <= 0 ? a : b)?.id ?? '';
+        pairs.push({ id, source: order <= 0 ? a : null, graph: order >= 0 ? b : null });
+        if (pairs.length >= size()) {
+          yield pairs;
+          pairs = [];
+        }
+        if (order <= 0) a = left.ready() ?? (await left.next());
+        if (order >= 0) b = right.ready() ?? (await right.next());
       }
-      if (order <= 0) a = left.ready() ?? (await left.next());
-      if (order >= 0) b = right.ready() ?? (await right.next());
+    } finally {
+      await Promise.all([left.end(), right.end()]);
     }
-    if (pairs.length > 0) yield pairs;
-  } finally {
-    await Promise.all([left.end(), right.end()]);
   }
+  if (pairs.length > 0) yield pairs;
 }
 
 function cursor(pages: AsyncIterable<readonly Stamp[]>) {

@@ -4,7 +4,13 @@
  * Every transaction ends: the server ends it after TRANSACTION_MS, and with it the locks of a process that was paused
  * half-way; what a silent network leaves unanswered is given up SILENCE_MS later as NEO4J_UNREACHABLE.
  */
-import neo4j, { type Driver, isRetryableError, Neo4jError, type Transaction } from 'neo4j-driver';
+import neo4j, {
+  type Driver,
+  isRetryableError,
+  Neo4jError,
+  type Session,
+  type Transaction,
+} from 'neo4j-driver';
 import { AppError, type ErrorCode } from '../core/errors.ts';
 import type { Log } from '../runtime/log.ts';
 
@@ -59,11 +65,25 @@ export function connectNeo4j({ uri, username, password, database }: Neo4jOptions
   });
   const address = new URL(uri).host;
 
-  async function committed<T>(work: (transaction: Transaction) => Promise<T>, timeoutMs: number): Promise<T> {
+  async function inSession<T>(work: (session: Session) => Promise<T>): Promise<T> {
     const session = driver.session({ database });
     try {
-      // To the driver, 0 is no limit.
-      const open = await session.beginTransaction({ timeout: timeoutMs === Infinity ? 0 : timeoutMs });
+      return await work(session);
+    } catch (error) {
+      throw error instanceof Neo4jError ? wrapNeo4j(error, address) : error;
+    } finally {
+      await session.close().catch(() => undefined);
+    }
+  }
+
+  const within = <T>(timeoutMs: number, work: (session: Session) => Promise<T>): Promise<T> =>
+    timeoutMs === Infinity
+      ? inSession(work)
+      : answeredWithin(timeoutMs + SILENCE_MS, inSession(work), address);
+
+  const transaction: Graph['transaction'] = (work, { timeoutMs = TRANSACTION_MS } = {}) =>
+    within(timeoutMs, async (session) => {
+      const open = await session.beginTransaction({ timeout: serverLimit(timeoutMs) });
       try {
         const result = await work(open);
         await open.commit();
@@ -72,29 +92,24 @@ export function connectNeo4j({ uri, username, password, database }: Neo4jOptions
         await open.rollback().catch(() => undefined);
         throw error;
       }
-    } catch (error) {
-      throw error instanceof Neo4jError ? wrapNeo4j(error, address) : error;
-    } finally {
-      await session.close().catch(() => undefined);
-    }
-  }
-
-  const transaction: Graph['transaction'] = (work, { timeoutMs = TRANSACTION_MS } = {}) =>
-    timeoutMs === Infinity
-      ? committed(work, timeoutMs)
-      : answeredWithin(timeoutMs + SILENCE_MS, committed(work, timeoutMs), address);
+    });
 
   return {
     driver,
     database,
     transaction,
-    run: (query, parameters = {}, options = {}) =>
-      transaction(
-        async (open) => (await open.run(query, parameters)).records.map((record) => record.toObject()),
-        options,
-      ),
+    run: (query, parameters = {}, { timeoutMs = TRANSACTION_MS } = {}) =>
+      within(timeoutMs, async (session) => {
+        const { records } = await session.run(query, parameters, { timeout: serverLimit(timeoutMs) });
+        return records.map((record) => record.toObject());
+      }),
     close: () => driver.close(),
   };
+}
+
+/** To the driver, 0 is no limit. */
+function serverLimit(timeoutMs: number): number {
+  return timeoutMs === Infinity ? 0 : timeoutMs;
 }
 
 /** Rejects if the server cannot be used as it is configured. */

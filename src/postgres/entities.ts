@@ -20,15 +20,21 @@ export interface Seen extends Snapshot {
 }
 
 export interface SourceEntities {
-  /** Those after the id, in the order of `compareIds`. */
-  readonly page: (after: string | null, limit: number, signal: AbortSignal) => Promise<readonly Stamp[]>;
+  /** The first of those behind `after`, up to `upTo` and with it, in the order of `compareIds`; null: no limit. */
+  readonly page: (
+    range: { readonly after: string | null; readonly upTo: string | null },
+    limit: number,
+    signal: AbortSignal,
+  ) => Promise<readonly Stamp[]>;
+  /** Whether a row can have the id. */
+  readonly canHave: (id: string) => boolean;
   readonly byIds: (ids: readonly string[], signal: AbortSignal) => Promise<readonly VersionedStamp[]>;
   readonly snapshot: (signal: AbortSignal) => Promise<Seen>;
 }
 
 interface Row {
   readonly id: string;
-  readonly updated_at: string;
+  readonly updated_at: string | null;
   readonly version: string;
 }
 
@@ -41,32 +47,38 @@ export function sourceEntities(sql: Sql, table: EntityTable, filter: EntityFilte
   const ordered = kind === 'uuid' ? column : `${column} collate "C"`;
   const updatedAt = quoteIdentifier(table.updatedAt.column);
   const chosen = `select ${column}::text as id, ${updatedAt}::text as updated_at`;
+  const packed = PACKED[kind];
   const limits: string[] = [];
   const values: unknown[] = [];
   if (filter.changedAfterMicros !== null) {
     values.push(filter.changedAfterMicros.toString());
     limits.push(
-      `and ${updatedAt} > 'epoch'::timestamptz + $${values.length + 2}::int8 * interval '1 microsecond'`,
+      `and ${updatedAt} > 'epoch'::timestamptz + $${values.length + 3}::int8 * interval '1 microsecond'`,
     );
   }
   if (filter.types !== null) {
     values.push(filter.types);
-    limits.push(`and ${quoteIdentifier(table.type.column)} = any($${values.length + 2}::text[])`);
+    limits.push(`and ${quoteIdentifier(table.type.column)} = any($${values.length + 3}::text[])`);
   }
 
   return {
-    async page(after, limit, signal) {
-      const rows = await sql.query<Row>(
-        `${chosen} from ${name}
-         where ($1::${kind} is null or ${ordered} > $1::${kind}) ${limits.join(' ')}
-         order by ${ordered} limit $2`,
-        [after, limit, ...values],
+    async page({ after, upTo }, limit, signal) {
+      const [page] = await sql.query<{ ids: string | null; stamps: string | null }>(
+        `select ${packed.select} as ids, string_agg(coalesce(updated_at, ''), ',') as stamps from (
+           ${chosen} from ${name}
+           where ($1::${kind} is null or ${ordered} > $1::${kind})
+             and ($2::${kind} is null or ${ordered} <= $2::${kind}) ${limits.join(' ')}
+           order by ${ordered} limit $3) as page`,
+        [after, upTo, limit, ...values],
         signal,
       );
-      return rows.map(stampOf);
+      if (page?.ids == null || page.stamps === null) return [];
+      const stamps = page.stamps.split(',');
+      return packed.unpack(page.ids).map((id, i) => ({ id, micros: timestampMicros(stamps[i] ?? '') }));
     },
+    canHave: (id) => canBe(kind, id),
     async byIds(ids, signal) {
-      const possible = ids.filter((id) => mayBe(kind, id));
+      const possible = ids.filter((id) => canBe(kind, id));
       const rows = await sql.query<Row>(
         `${chosen}, xmin::text || ctid::text as version from ${name} where ${column} = any($1::${kind}[])`,
         [possible],
@@ -86,13 +98,21 @@ export function sourceEntities(sql: Sql, table: EntityTable, filter: EntityFilte
   };
 }
 
+/** A page of ids as one value: a row for each is more work, for both ends, than all the rest of a comparison. */
+const PACKED: Readonly<
+  Record<EntityTable['key']['kind'], { select: string; unpack: (text: string) => string[] }>
+> = {
+  uuid: { select: `string_agg(id, ',')`, unpack: (text) => text.split(',') },
+  text: { select: `array_to_json(array_agg(id))::text`, unpack: (text) => JSON.parse(text) as string[] },
+};
+
 /** As PostgreSQL writes it: a uuid in capitals is the row's name to PostgreSQL, but not to the graph. */
-function mayBe(kind: KeyKind, id: string): boolean {
+function canBe(kind: KeyKind, id: string): boolean {
   return canonicalKey([{ name: '', kind }], [id])?.[0] === id;
 }
 
 function stampOf({ id, updated_at }: Row): Stamp {
-  return { id, micros: timestampMicros(updated_at) };
+  return { id, micros: timestampMicros(updated_at ?? '') };
 }
 
 /** Keys, as text, of the table's rows of which one of `columns` is one of `ids`. */
@@ -106,7 +126,7 @@ export async function keysByColumns(
   },
   signal: AbortSignal,
 ): Promise<readonly (readonly string[])[]> {
-  const ids = by.ids.filter((id) => mayBe(by.kind, id));
+  const ids = by.ids.filter((id) => canBe(by.kind, id));
   const key = table.key.map(({ name }) => `${quoteIdentifier(name)}::text`).join(', ');
   const conditions = by.columns.map((column) => `${quoteIdentifier(column)} = any($1::${by.kind}[])`);
   const rows = await sql.query<{ key: string[] }>(

@@ -1,5 +1,5 @@
 /** What is measured: a platform of its own on the stack, the replicator as separate processes, and their CPU time. */
-import { spawn } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { cpSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
@@ -7,6 +7,7 @@ import { performance } from 'node:perf_hooks';
 import { createInterface } from 'node:readline';
 import { setTimeout as delay } from 'node:timers/promises';
 import { URL } from 'node:url';
+import { promisify } from 'node:util';
 import kafkajs from 'kafkajs';
 import pg from 'pg';
 import { createTables } from '../../dist/sample/tables.js';
@@ -44,16 +45,17 @@ export async function createPlatform(bench, name) {
     return dir;
   }
 
+  const environment = (connectorsDir) => ({
+    PATH: process.env.PATH,
+    ...stack.env,
+    DATABASE_URL: url.href,
+    CONNECTORS_DIR: connectorsDir,
+  });
+
   /** Starts `graph …`; resolves when its log has the message, with the time it was seen. */
   async function start(command, connectorsDir, message, env = {}) {
     const child = spawn(process.execPath, [main, 'graph', ...command.split(' ')], {
-      env: {
-        PATH: process.env.PATH,
-        ...stack.env,
-        DATABASE_URL: url.href,
-        CONNECTORS_DIR: connectorsDir,
-        ...env,
-      },
+      env: { ...environment(connectorsDir), ...env },
       stdio: ['ignore', 'ignore', 'pipe'],
     });
     children.add(child);
@@ -83,10 +85,21 @@ export async function createPlatform(bench, name) {
     return until(async () => (await sql.query(query, [name, lsn])).rows[0]?.done === true);
   }
 
+  /** Resolves when it is recorded that every table is loaded. */
+  async function loaded(connectorsDir) {
+    const status = [main, 'graph', 'status', '--json'];
+    return until(async () => {
+      const { stdout } = await promisify(execFile)(process.execPath, status, {
+        env: environment(connectorsDir),
+      }).catch((error) => error);
+      return JSON.parse(stdout).tables.every(({ load }) => load?.state === 'loaded');
+    }, 500);
+  }
+
   const topics = ['entity', 'relation', 'extract', 'entity_extract'].map(
     (table) => `${name}.public.${table}`,
   );
-  return { name, url: url.href, topics, sql, connectors, start, published };
+  return { name, url: url.href, topics, sql, connectors, start, loaded, published };
 }
 
 /** The sum of the topics' ends; by default of those that the graph keeps progress of. */

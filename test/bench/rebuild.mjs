@@ -11,8 +11,10 @@ export async function rebuild(bench) {
   const nodes = bench.rows(150_000);
   const relationships = nodes / 2;
   const platform = await createPlatform(bench, 'bench_rebuild');
-  const publisher = await platform.start('publish', platform.connectors('fill_rebuild'), 'streaming');
+  const connectors = platform.connectors('fill_rebuild');
+  const publisher = await platform.start('publish', connectors, 'streaming');
   bench.closers.push(publisher.stop);
+  await platform.loaded(connectors);
   await insertRows(platform.sql, nodes, 100);
   await platform.published(await insertRelationsAmong(platform.sql, relationships));
   const count = nodes + relationships;

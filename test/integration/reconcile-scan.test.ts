@@ -79,7 +79,7 @@ it('finds what a look at everything finds, whatever the filter, the size of page
         source: sourceEntities(sql, table, filter),
         graph: graphEntities(graph, table, filter),
         filtered: filter.types !== null || filter.changedAfterMicros !== null,
-        batchSize,
+        reading: () => ({ batchSize, ahead: 2 }),
       };
       async function found(start: ScanStart | null) {
         const pages: [string, Verdict | null][][] = [];

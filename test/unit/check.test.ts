@@ -39,14 +39,13 @@ interface Reads {
 /** Entities 0 to `count`: those of which `drifts` is true are missing in the graph. */
 function sides(count: number, drifts: (n: number) => boolean, batchSize = 1000) {
   const reads: Reads = { source: [], graph: [] };
-  const page =
-    (from: (string | null)[], has: (n: number) => boolean) => (after: string | null, limit: number) => {
-      from.push(after);
-      const stamps: { id: string; micros: bigint }[] = [];
-      for (let n = after === null ? 0 : numberOf(after) + 1; n < count && stamps.length < limit; n++)
-        if (has(n)) stamps.push({ id: idOf(n), micros: 1n });
-      return Promise.resolve(stamps);
-    };
+  function page(has: (n: number) => boolean, after: string | null, upTo: string | null, limit: number) {
+    const stamps: { id: string; micros: bigint }[] = [];
+    const end = upTo === null ? count : numberOf(upTo) + 1;
+    for (let n = after === null ? 0 : numberOf(after) + 1; n < end && stamps.length < limit; n++)
+      if (has(n)) stamps.push({ id: idOf(n), micros: 1n });
+    return Promise.resolve(stamps);
+  }
   const all = (has: (n: number) => boolean) => (ids: readonly string[]) =>
     Promise.resolve(
       ids.filter((id) => has(numberOf(id))).map((id) => ({ id, micros: 1n, version: 'v', position: 'p' })),
@@ -54,13 +53,23 @@ function sides(count: number, drifts: (n: number) => boolean, batchSize = 1000) 
   const inGraph = (n: number) => !drifts(n);
   const options: CheckOptions = {
     source: {
-      page: page(reads.source, () => true),
+      page({ after, upTo }, limit) {
+        reads.source.push(after);
+        return page(() => true, after, upTo, limit);
+      },
+      canHave: () => true,
       byIds: all(() => true),
       snapshot: () => Promise.resolve({ xmin: 2n, xmax: 2n, running: [], synchronous: false }),
     },
-    graph: { page: page(reads.graph, inGraph), byIds: all(inGraph) },
+    graph: {
+      page(after, limit) {
+        reads.graph.push(after);
+        return page(inGraph, after, null, limit);
+      },
+      byIds: all(inGraph),
+    },
     filtered: false,
-    batchSize,
+    reading: () => ({ batchSize, ahead: 2 }),
     caughtUp: () => Promise.resolve(),
     maxWaitMs: 10_000,
     readTwice: false,

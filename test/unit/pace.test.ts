@@ -1,12 +1,12 @@
 import { expect, it } from 'vitest';
-import { pace } from '../../src/pipelines/reconcile/pace.ts';
+import { type Pace, pace } from '../../src/pipelines/reconcile/pace.ts';
 
 const { signal } = new AbortController();
 const PAGE_MS = 10;
-const REST = 20;
+const REST = 10;
 
 /** A page that takes its time; answers how long the rest after it was. */
-async function restAfterPage(rest: (signal: AbortSignal) => Promise<void>): Promise<number> {
+async function restAfterPage({ rest }: Pace): Promise<number> {
   const startedAt = performance.now();
   while (performance.now() - startedAt < PAGE_MS);
   const pageEndedAt = performance.now();
@@ -14,22 +14,36 @@ async function restAfterPage(rest: (signal: AbortSignal) => Promise<void>): Prom
   return performance.now() - pageEndedAt;
 }
 
-it('goes on at once while the stream brings nothing, and rests in proportion to each page while it does', async () => {
+it('reads little and rests in proportion to that while the stream brings something, and until it is known that it does not', async () => {
   let mark = 0;
   const resting = pace({ mark: () => Promise.resolve(String(mark)), everyMs: 0 });
+  const small = { batchSize: 125, ahead: 0 };
+  const full = { batchSize: 1000, ahead: 2 };
+  expect(resting.reading(1000)).toEqual(small);
+  expect(await restAfterPage(resting)).toBeGreaterThanOrEqual(PAGE_MS * REST - 1);
   for (let page = 0; page < 3; page++) expect(await restAfterPage(resting)).toBeLessThan(PAGE_MS);
   mark = 1;
+  expect(resting.reading(1000)).toEqual(full);
   expect(await restAfterPage(resting)).toBeGreaterThanOrEqual(PAGE_MS * REST - 1);
+  expect(resting.reading(1000)).toEqual(small);
+  expect([9, 8, 3].map((most) => resting.reading(most).batchSize)).toEqual([2, 1, 1]);
   mark = 2;
   expect(await restAfterPage(resting)).toBeGreaterThanOrEqual(PAGE_MS * REST - 1);
   expect(await restAfterPage(resting)).toBeLessThan(PAGE_MS);
+  expect(resting.reading(1000)).toEqual(full);
 });
 
-it('looks every half second at most', async () => {
+it('looks a second time soon, then every half second at most', async () => {
   let looks = 0;
   const resting = pace({ mark: () => Promise.resolve(String(looks++ * 0)) });
-  for (let page = 0; page < 1000; page++) await resting(signal);
+  const until = async (ms: number) => {
+    while (performance.now() - startedAt < ms) await resting.rest(signal);
+  };
+  const startedAt = performance.now();
+  await until(90);
   expect(looks).toBe(1);
+  await until(400);
+  expect(looks).toBe(2);
 });
 
 it('ends with the signal while it rests', async () => {
@@ -37,7 +51,7 @@ it('ends with the signal while it rests', async () => {
   const resting = pace({ mark: () => Promise.resolve(String(mark++)), everyMs: 0 });
   await restAfterPage(resting);
   const ended = new AbortController();
-  const waiting = resting(ended.signal);
+  const waiting = resting.rest(ended.signal);
   ended.abort();
   await expect(waiting).rejects.toMatchObject({ name: 'AbortError' });
 });

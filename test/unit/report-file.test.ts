@@ -58,13 +58,15 @@ function sides(): CheckOptions {
     );
   return {
     source: {
-      page: page(source),
+      page: async ({ after, upTo }, limit) =>
+        (await page(source)(after, limit)).filter(({ id }) => upTo === null || compareIds(id, upTo) <= 0),
+      canHave: (id) => source.has(id),
       byIds: byIds(source),
       snapshot: () => Promise.resolve({ xmin: 2n, xmax: 2n, running: [], synchronous: false }),
     },
     graph: { page: page(graph), byIds: byIds(graph) },
     filtered: false,
-    batchSize: 100,
+    reading: () => ({ batchSize: 100, ahead: 2 }),
     caughtUp: () => Promise.resolve(),
     maxWaitMs: 10_000,
     readTwice: false,

@@ -26,7 +26,7 @@ export interface Spool {
 }
 
 export interface CheckOptions extends ScanSources, Omit<Confirming, 'snapshot'> {
-  readonly source: Pick<SourceEntities, 'page' | 'byIds' | 'snapshot'>;
+  readonly source: Pick<SourceEntities, 'page' | 'byIds' | 'canHave' | 'snapshot'>;
   readonly graph: Pick<GraphEntities, 'page' | 'byIds'>;
   /** If content is compared, or shown. */
   readonly contents?: EntityContents;

@@ -1,24 +1,25 @@
 /**
  * The comparison of sync-data (design §6.1): every candidate of either side, in the order of keys.
  *
- *   all:       pages of PostgreSQL ─┐
- *                                   ├─▶ merge join ─▶ pairs
- *              pages of the graph ──┘
- *   filtered:  candidate ids of either side ─▶ merge join ─▶ the whole of both sides, by id ─▶ pairs
+ *   all:       a page of the graph ─▶ PostgreSQL's rows from where the last page ended to where this one does ─▶
+ *              merge join ─▶ pairs
+ *   filtered:  candidate ids of either side, found so ─▶ the whole of both sides, by id ─▶ pairs
  *
- * The filter chooses candidates on either side, but what is compared is the whole: else an entity that is outdated in
- * the graph, and so not recent there, would seem to be missing.
+ * The graph's pages cut the keys into ranges, so that the rows of one are read beside those of the next; what a range
+ * has more of than a page is read in pages. The filter chooses candidates on either side, but what is compared is the
+ * whole: else an entity that is outdated in the graph, and so not recent there, would seem to be missing.
  */
 import type { ScanStart } from '../../core/check-spool.ts';
-import { compareIds, mergeJoin, type Pair, type Stamp } from '../../core/drift.ts';
+import { compareIds, mergeJoin, type Pair, type Sides, type Stamp } from '../../core/drift.ts';
 import type { GraphEntities } from '../../neo4j/entities.ts';
 import type { SourceEntities } from '../../postgres/entities.ts';
+import type { Reading } from './pace.ts';
 
 export interface ScanSources {
-  readonly source: Pick<SourceEntities, 'page' | 'byIds'>;
+  readonly source: Pick<SourceEntities, 'page' | 'byIds' | 'canHave'>;
   readonly graph: Pick<GraphEntities, 'page' | 'byIds'>;
   readonly filtered: boolean;
-  readonly batchSize: number;
+  readonly reading: () => Reading;
 }
 
 /** Never yields an empty batch. `start` null: from the first id. */
@@ -27,17 +28,9 @@ export async function* scan(
   start: ScanStart | null,
   signal: AbortSignal,
 ): AsyncGenerator<readonly Pair[]> {
-  const { source, graph, filtered, batchSize } = sources;
-  const joined = mergeJoin(
-    // What came to stand between the last row and the last id is behind the start, and compared.
-    beyond(
-      start,
-      pages((after) => source.page(after, batchSize, signal), start?.row ?? null, batchSize),
-    ),
-    pages((after) => graph.page(after, batchSize), start?.after ?? null, batchSize),
-    batchSize,
-  );
-  for await (const batch of joined) {
+  const { source, graph, filtered, reading } = sources;
+  const read = ahead(ranges(sources, start, signal), () => reading().ahead);
+  for await (const batch of mergeJoin(read, () => reading().batchSize)) {
     signal.throwIfAborted();
     if (!filtered) yield batch;
     else {
@@ -58,31 +51,88 @@ export function pairsOf<S extends { readonly id: string }, G extends { readonly 
   return ids.map((id) => ({ id, source: bySource.get(id) ?? null, graph: byGraph.get(id) ?? null }));
 }
 
-/** The next page is read while one is worked on. */
-async function* pages(
-  read: (after: string | null) => Promise<readonly Stamp[]>,
-  start: string | null,
-  size: number,
-): AsyncGenerator<readonly Stamp[]> {
-  let following: Promise<readonly Stamp[]> | null = read(start);
-  try {
-    while (following !== null) {
-      const page: readonly Stamp[] = await following;
-      const last = page.at(-1);
-      following = page.length < size || last === undefined ? null : read(last.id);
-      // Whoever stops early does not wait for it.
-      following?.catch(() => undefined);
-      yield page;
+type Pages = AsyncGenerator<readonly Stamp[]>;
+
+/** Each with the reading of its rows begun. Ids that no row can have, at the end of a page, are of the next range. */
+async function* ranges(
+  { source, graph, reading }: ScanSources,
+  start: ScanStart | null,
+  signal: AbortSignal,
+): AsyncGenerator<Sides> {
+  const rows = (from: string | null, upTo: string | null): Pages => {
+    const read = async (after: string | null) => {
+      const { batchSize: size } = reading();
+      const page = await source.page({ after, upTo }, size, signal);
+      return { page, more: page.length === size && page.at(-1)?.id !== upTo };
+    };
+    return ahead(beyond(start, pages(read, from)), () => 1);
+  };
+  const nodes = pages(async (after) => {
+    const { batchSize: size } = reading();
+    const page = await graph.page(after, size);
+    return { page, more: page.length === size };
+  }, start?.after ?? null);
+
+  let from = start?.row ?? null;
+  for (let left: readonly Stamp[] = []; ;) {
+    const step = await nodes.next();
+    const found = step.done === true ? left : [...left, ...step.value];
+    const cut = step.done === true ? -1 : found.findLastIndex(({ id }) => source.canHave(id));
+    const upTo = found[cut]?.id;
+    if (upTo === undefined) {
+      yield { source: rows(from, null), graph: following(found, nodes) };
+      return;
     }
-  } finally {
-    await following?.catch(() => undefined);
+    yield { source: rows(from, upTo), graph: following(found.slice(0, cut + 1)) };
+    from = upTo;
+    left = found.slice(cut + 1);
   }
 }
 
-async function* beyond(
-  start: ScanStart | null,
-  read: AsyncIterable<readonly Stamp[]>,
-): AsyncGenerator<readonly Stamp[]> {
-  for await (const page of read)
+async function* pages(
+  read: (after: string | null) => Promise<{ readonly page: readonly Stamp[]; readonly more: boolean }>,
+  from: string | null,
+): Pages {
+  for (let after = from; ;) {
+    const { page, more } = await read(after);
+    yield page;
+    const last = page.at(-1);
+    if (!more || last === undefined) return;
+    after = last.id;
+  }
+}
+
+async function* following(first: readonly Stamp[], rest?: Pages): Pages {
+  yield first;
+  if (rest !== undefined) yield* rest;
+}
+
+/** What came to stand between the last row and the last id is behind the start, and compared. */
+async function* beyond(start: ScanStart | null, rows: Pages): Pages {
+  for await (const page of rows)
     yield start === null ? page : page.filter(({ id }) => compareIds(id, start.after) > 0);
+}
+
+/** `depth` steps are under way before they are asked for, one after the other, from now on. */
+function ahead<T>(steps: AsyncGenerator<T>, depth: () => number): AsyncGenerator<T> {
+  const begun: Promise<IteratorResult<T>>[] = [];
+  function begin(): void {
+    const step = steps.next();
+    // Whoever stops early never asks for it.
+    step.catch(() => undefined);
+    begun.push(step);
+  }
+  while (begun.length < depth()) begin();
+  return (async function* () {
+    try {
+      for (;;) {
+        while (begun.length <= depth()) begin();
+        const step = await begun.shift();
+        if (step === undefined || step.done === true) return;
+        yield step.value;
+      }
+    } finally {
+      await steps.return(undefined).catch(() => undefined);
+    }
+  })();
 }

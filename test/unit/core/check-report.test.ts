@@ -114,7 +114,10 @@ describe('the merge join', () => {
   }
   async function joined(left: readonly string[][], right: readonly string[][]): Promise<string[]> {
     const pairs: Pair[] = [];
-    for await (const some of mergeJoin(pages(...left), pages(...right), 2)) pairs.push(...some);
+    async function* ranges() {
+      yield await Promise.resolve({ source: pages(...left), graph: pages(...right) });
+    }
+    for await (const some of mergeJoin(ranges(), () => 2)) pairs.push(...some);
     return pairs.map(({ id, source, graph }) => `${source ? '<' : ''}${id}${graph ? '>' : ''}`);
   }
 
