@@ -74,6 +74,12 @@ export function tombstoneIf(condition: string): string {
   return `OPTIONAL MATCH (t:_Tombstone {id: CASE WHEN ${condition} THEN $tombstones + toString(row[0]) END})`;
 }
 
+/** Ends a statement that has made what each `row` is about, and locked its key: whether a tombstone, a floor or a purge is against it. */
+export const PLAIN = `WITH f, floor, purged, row
+OPTIONAL MATCH (t:_Tombstone {id: $tombstones + toString(row[0])})
+WITH f, floor, purged, count(*) AS applied, count(t) AS buried, min(row[1]) AS lowest
+RETURN applied, buried = 0 AND floor <= lowest AND purged < lowest AS plain, ${STEADY}`;
+
 /** Where a key stands: what was deleted, at its tombstone. */
 const STANDING = `coalesce(t[$now.position], stored, '')`;
 

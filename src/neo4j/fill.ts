@@ -1,9 +1,9 @@
 /**
- * The fast way to write what is not in the graph yet: a batch of new nodes is created, without a merge, a lock and a fate
- * for each.
+ * The fast way to write what is not in the graph yet: a batch of new nodes, or of new relationships whose ends are there,
+ * is created, without a merge, a lock and a fate for each.
  *
- *   all are upserts of nodes? ─▶ create them ─▶ none was there, none is forbidden? ─▶ commit with progress
- *              └─────────────────────┴──────────▶ nothing is written: the ordinary statements do it
+ *   all are upserts? ─▶ create them ─▶ none was there, no end is missing, none is forbidden? ─▶ commit with progress
+ *          └─────────────────┴──────────▶ nothing is written: the ordinary statements do it
  *
  * Guarantee (I7, I8): it writes what the ordinary statements would, behind the same fence and under the same locks on
  * keys, or nothing. Whether it is worth a try is a guess; after wrong ones it is made ever more rarely.
@@ -11,8 +11,8 @@
 import type { Transaction } from 'neo4j-driver';
 import { isAppError } from '../core/errors.ts';
 import type { KeyedMutation } from '../core/graph.ts';
-import type { NodeTable, TableStatements } from './statements.ts';
-import { ascending } from './sweep.ts';
+import { rowsBy, statementsFor } from './rows.ts';
+import type { TableStatements } from './statements.ts';
 
 export interface Fill {
   /** Resolves to how many were created, all of them; rejects, with nothing to be committed, if that is not to be. */
@@ -27,7 +27,6 @@ export interface Fills {
     partition: string,
     table: TableStatements,
     mutations: readonly KeyedMutation[],
-    rowOf: (table: NodeTable, mutation: KeyedMutation) => readonly unknown[],
   ) => Fill | null;
 }
 
@@ -40,8 +39,8 @@ export function createFills(): Fills {
   const skips = new Map<string, { left: number; next: number }>();
 
   return {
-    of(partition, table, mutations, rowOf) {
-      if (table.kind !== 'node' || mutations.some(({ kind }) => kind !== 'node-upsert')) return null;
+    of(partition, table, mutations) {
+      if (mutations.some(({ kind }) => kind.endsWith('-delete'))) return null;
       const skip = skips.get(partition) ?? { left: 0, next: 1 };
       skips.set(partition, skip);
       if (skip.left > 0) {
@@ -50,11 +49,19 @@ export function createFills(): Fills {
       }
       return {
         async create(open) {
-          const rows = [...mutations].sort((a, b) => ascending(a.key, b.key)).map((m) => rowOf(table, m));
-          const { records } = await open.run(table.create, { ...table.parameters, batch: { rows } });
-          const [record] = records;
-          if (record?.get('plain') !== true || record.get('steady') !== true) throw new NotPlain();
-          return Number(record.get('applied'));
+          const made = await Promise.all(
+            [...rowsBy(mutations, (mutation) => statementsFor(table, mutation).create)].map(
+              async ([statement, rows]) => {
+                const { records } = await open.run(statement, { ...table.parameters, batch: { rows } });
+                const [record] = records;
+                const applied = Number(record?.get('applied') ?? 0);
+                if (applied < rows.length || record?.get('plain') !== true || record.get('steady') !== true)
+                  throw new NotPlain();
+                return applied;
+              },
+            ),
+          );
+          return made.reduce((sum, applied) => sum + applied, 0);
         },
         declined(error) {
           if (!(error instanceof NotPlain) && !isAppError(error, 'NEO4J_CONSTRAINT')) return false;

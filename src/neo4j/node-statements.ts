@@ -6,6 +6,7 @@ import {
   labelsOf,
   lostBy,
   mapOf,
+  PLAIN,
   PLANNED_ONCE,
   quote,
   type Rule,
@@ -69,10 +70,7 @@ export function createNodes(target: NodeTarget): string {
 ${WITH_FLOOR}
 UNWIND $batch.rows AS row
 CREATE (n:${quote(label)}:$(row[2]) ${mapOf('newer', keyProperty, names, FIRST_VALUE)})
-WITH f, floor, purged, row
-OPTIONAL MATCH (t:_Tombstone {id: $tombstones + toString(row[0])})
-WITH f, floor, purged, count(*) AS applied, count(t) AS buried, min(row[1]) AS lowest
-RETURN applied, buried = 0 AND floor <= lowest AND purged < lowest AS plain, ${STEADY}`;
+${PLAIN}`;
 }
 
 /**

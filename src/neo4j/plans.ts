@@ -20,7 +20,8 @@ export async function planStatements(
 }
 
 function statementsIn(table: TableStatements, filling: boolean): string[] {
-  if (table.kind === 'node') return [table.upsert, table.remove, ...(filling ? [table.create] : [])];
-  const byType = [...table.byType.values()].flatMap(({ upsert, remove }) => [upsert, remove]);
-  return [...byType, ...table.sweep.map(({ statement }) => statement)];
+  const own = (table.kind === 'node' ? [table] : [...table.byType.values()]).flatMap(
+    ({ upsert, create, remove }) => [upsert, remove, ...(filling ? [create] : [])],
+  );
+  return table.kind === 'node' ? own : [...own, ...table.sweep.map(({ statement }) => statement)];
 }

@@ -13,6 +13,7 @@ import {
   PLANNED_ONCE,
   quote,
   type Rule,
+  PLAIN,
   STEADY,
   tombstoneIf,
   unbury,
@@ -69,6 +70,25 @@ CALL (new) {
   RETURN count(*) AS created
 }
 RETURN updated + created AS applied, vanished + size(new) - created AS vanished, keys AS purged, left, ${STEADY}`;
+}
+
+/**
+ * Rows as those of `upsertRelationships`, none of which may be in the graph: one that is fails the statement. Answers as
+ * `createNodes` does; a row without both its ends is not `applied`, and then nothing of it must be committed.
+ *
+ * Creating a relationship locks its key, before its tombstone is looked for, and its ends: one that is deleted meanwhile
+ * fails the statement, one that is to be deleted later has a relationship then.
+ */
+export function createRelationships(target: RelationshipTarget, variant: RelationshipVariant): string {
+  const { from, to, keyProperty } = target;
+  const names = variant.properties.map(({ name }) => name);
+  return `${PLANNED_ONCE}
+${WITH_FLOOR}
+UNWIND $batch.rows AS row
+MATCH (a:${quote(from.label)} {${quote(from.keyProperty)}: row[2]})
+MATCH (b:${quote(to.label)} {${quote(to.keyProperty)}: row[3]})
+CREATE (a)-[r:${quote(variant.type)} ${mapOf('newer', keyProperty, names, FIRST_VALUE)}]->(b)
+${PLAIN}`;
 }
 
 /** Rows: key, position. Answers `applied`, `vanished`, and `left`: the ends of what was deleted. */

@@ -3,6 +3,7 @@ import type { Mapping, NodeTarget, RelationshipTarget } from '../core/mapping.ts
 import { NOW, type Rule } from './cypher.ts';
 import { createNodes, deleteNodes, sweepStubs, truncateNodes, upsertNodes } from './node-statements.ts';
 import {
+  createRelationships,
   deleteRelationships,
   truncateRelationships,
   upsertRelationships,
@@ -14,14 +15,17 @@ export interface Pages {
   readonly next: string;
 }
 
-export interface NodeTable {
-  readonly kind: 'node';
-  readonly target: NodeTarget;
-  readonly parameters: TableParameters;
+export interface Statements {
   readonly upsert: string;
   /** For rows that are not in the graph. */
   readonly create: string;
   readonly remove: string;
+}
+
+export interface NodeTable extends Statements {
+  readonly kind: 'node';
+  readonly target: NodeTarget;
+  readonly parameters: TableParameters;
   readonly truncate: readonly Pages[];
 }
 
@@ -30,7 +34,7 @@ export interface RelationshipTable {
   readonly target: RelationshipTarget;
   readonly parameters: TableParameters;
   /** By relationship type. */
-  readonly byType: ReadonlyMap<string, { readonly upsert: string; readonly remove: string }>;
+  readonly byType: ReadonlyMap<string, Statements>;
   readonly truncate: readonly Pages[];
   /** Of the two ends, in the order in which labels are locked. */
   readonly sweep: readonly { readonly side: 0 | 1; readonly statement: string }[];
@@ -103,6 +107,7 @@ function relationshipTable(
         type,
         {
           upsert: upsertRelationships(target, variant, rule),
+          create: createRelationships(target, variant),
           remove: deleteRelationships(target, type, rule),
         },
       ]),

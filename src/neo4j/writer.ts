@@ -18,7 +18,8 @@ import { createFills } from './fill.ts';
 import { createFence, type Step } from './fence.ts';
 import type { Scope } from './progress.ts';
 import { statementsOf, type TableStatements } from './statements.ts';
-import { ascending, type Ends, type Key, sweep } from './sweep.ts';
+import { rowsBy, statementsFor } from './rows.ts';
+import { type Ends, type Key, sweep } from './sweep.ts';
 import { truncateTable } from './truncate.ts';
 
 export interface Batch extends Step {
@@ -75,9 +76,7 @@ export function createWriter(
       const nothing = () => Promise.resolve(NOTHING);
       const table = first === undefined ? null : tableOf(first.table);
       const fill =
-        table !== null && filling()
-          ? fills.of(`${batch.topic}-${batch.partition}`, table, mutations, (of, one) => rowOf(of, one)[1])
-          : null;
+        table !== null && filling() ? fills.of(`${batch.topic}-${batch.partition}`, table, mutations) : null;
       if (fill !== null) {
         const create = async (open: Transaction): Promise<ApplyResult> => ({
           ...NOTHING,
@@ -102,16 +101,12 @@ export async function mutate(
   table: TableStatements,
   mutations: readonly KeyedMutation[],
 ): Promise<ApplyResult> {
-  const rowsByStatement = new Map<string, unknown[][]>();
-  // In the order of keys: batches that meet then lock in one order.
-  for (const mutation of [...mutations].sort((a, b) => ascending(a.key, b.key))) {
-    const [statement, row] = rowOf(table, mutation);
-    const rows = rowsByStatement.get(statement);
-    if (rows === undefined) rowsByStatement.set(statement, [row]);
-    else rows.push(row);
-  }
+  const statementOf = (mutation: KeyedMutation) => {
+    const { upsert, remove } = statementsFor(table, mutation);
+    return mutation.kind.endsWith('-delete') ? remove : upsert;
+  };
   const fates = await Promise.all(
-    [...rowsByStatement].map(([statement, rows]) =>
+    [...rowsBy(mutations, statementOf)].map(([statement, rows]) =>
       open.run(statement, { ...table.parameters, batch: { rows } }).then(fatesOf),
     ),
   );
@@ -124,23 +119,6 @@ export async function mutate(
   const applied = fates.reduce((sum, fate) => sum + fate.applied, 0);
   const purged = fates.flatMap((fate) => fate.purged);
   return { applied, refused: mutations.length - applied - purged.length, purged };
-}
-
-function rowOf(table: TableStatements, mutation: KeyedMutation): [statement: string, row: unknown[]] {
-  const { key, position } = mutation;
-  if (table.kind === 'node') {
-    if (mutation.kind === 'node-delete') return [table.remove, [key, position]];
-    if (mutation.kind === 'node-upsert') {
-      const { typeLabel, values } = mutation;
-      return [table.upsert, [key, position, typeLabel === null ? [] : [typeLabel], ...values]];
-    }
-  } else if (mutation.kind === 'relationship-delete' || mutation.kind === 'relationship-upsert') {
-    const statements = table.byType.get(mutation.type);
-    if (statements === undefined) throw new RangeError(`${mutation.type} is no type of ${mutation.table}`);
-    if (mutation.kind === 'relationship-delete') return [statements.remove, [key, position]];
-    return [statements.upsert, [key, position, mutation.from, mutation.to, ...mutation.values]];
-  }
-  throw new RangeError(`a ${mutation.kind} does not fit ${mutation.table}`);
 }
 
 interface Fates {

@@ -3,7 +3,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { KeyedMutation } from '../../src/core/graph.ts';
 import type { Graph } from '../../src/neo4j/client.ts';
 import { purgeTombstones } from '../../src/neo4j/purge.ts';
-import { blocked, persist } from '../support/lanes.ts';
+import { blocked, heldBatch, persist } from '../support/lanes.ts';
 import {
   at,
   createTestGraph,
@@ -124,30 +124,10 @@ describe('does what the ordinary statements do', () => {
   });
 });
 
-/** Holds the transaction of a batch until it is released. */
-function held(): {
-  readonly hold: () => Promise<void>;
-  readonly reached: Promise<void>;
-  readonly release: () => void;
-} {
-  let release = (): void => undefined;
-  let arrive = (): void => undefined;
-  const reached = new Promise<void>((resolve) => (arrive = resolve));
-  const released = new Promise<void>((resolve) => (release = resolve));
-  return {
-    reached,
-    release,
-    hold: () => {
-      arrive();
-      return released;
-    },
-  };
-}
-
 describe('beside another transaction on the same key', () => {
   it('that deletes it and commits first: it stays deleted', async () => {
     const [deleting, lane] = [await ordinary(), await filling()];
-    const { hold, reached, release } = held();
+    const { hold, reached, release } = heldBatch();
     const deleted = deleting.apply([nodeDelete('k', at(5))], hold);
     await reached;
     const written = persist(() => lane.apply([entity('k', at(3))]));
@@ -160,7 +140,7 @@ describe('beside another transaction on the same key', () => {
 
   it('that deletes it and commits last: it is deleted', async () => {
     const [deleting, lane] = [await ordinary(), await filling()];
-    const { hold, reached, release } = held();
+    const { hold, reached, release } = heldBatch();
     const written = lane.apply([entity('k', at(3))], hold);
     await reached;
     const deleted = persist(() => deleting.apply([nodeDelete('k', at(5))]));
@@ -176,7 +156,7 @@ describe('beside another transaction on the same key', () => {
     [5, 3],
   ])('that writes it, at %i and at %i: the newer one stands', async (first, second) => {
     const [other, lane] = [await ordinary(), await filling()];
-    const { hold, reached, release } = held();
+    const { hold, reached, release } = heldBatch();
     const one = other.apply([entity('k', at(first), { title: `at ${first}` })], hold);
     await reached;
     const two = persist(() => lane.apply([entity('k', at(second), { title: `at ${second}` })]));

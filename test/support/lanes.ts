@@ -50,6 +50,26 @@ export async function hold(g: TestGraph, query: string, parameters: object = {})
   };
 }
 
+/** Holds the transaction of a batch until it is released. */
+export function heldBatch(): {
+  readonly hold: () => Promise<void>;
+  readonly reached: Promise<void>;
+  readonly release: () => void;
+} {
+  let release = (): void => undefined;
+  let arrive = (): void => undefined;
+  const reached = new Promise<void>((resolve) => (arrive = resolve));
+  const released = new Promise<void>((resolve) => (release = resolve));
+  return {
+    reached,
+    release,
+    hold: () => {
+      arrive();
+      return released;
+    },
+  };
+}
+
 /** Resolves once a statement of this graph's writers that contains the text waits for a lock. */
 export async function blocked(g: TestGraph, text: string): Promise<void> {
   const wanted = g.rename(`:${text}`).slice(1);
