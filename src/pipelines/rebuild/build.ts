@@ -17,6 +17,8 @@ export interface BuildOptions {
   /** As the topics were when it was decided to build from them. */
   readonly ranges: readonly PartitionRange[];
   readonly progress: () => Promise<readonly PartitionProgress[]>;
+  /** Has the statements of all tables planned, which is done while the nodes come. */
+  readonly plan: (signal: AbortSignal) => Promise<void>;
   /** `applied` of `total` records. */
   readonly onProgress: (applied: number, total: number) => void;
 }
@@ -39,7 +41,9 @@ export async function build<T>(
   if (recordsBehind(nodeRanges, await options.progress()) > 0n)
     await projecting(
       { ...project, mapping: { ...mapping, tables: nodes } },
-      (stop) => applied(nodeRanges, options, stop),
+      async (stop) => {
+        await Promise.all([applied(nodeRanges, options, stop), options.plan(stop)]);
+      },
       signal,
     );
   return projecting(

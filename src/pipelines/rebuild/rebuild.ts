@@ -14,11 +14,12 @@ import { AppError } from '../../core/errors.ts';
 import { type Position, position } from '../../core/position.ts';
 import type { KafkaClient } from '../../kafka/client.ts';
 import type { PartitionRange } from '../../kafka/offsets.ts';
+import { planStatements } from '../../neo4j/plans.ts';
 import { ensureProgress, readProgress } from '../../neo4j/progress.ts';
 import { markAsked, markProved } from '../../neo4j/rebuild-mark.ts';
-import { ensureSchema } from '../../neo4j/schema.ts';
 import { inspectSource } from '../../postgres/source.ts';
 import type { Graph } from '../../neo4j/client.ts';
+import { ensureSchema } from '../../neo4j/schema.ts';
 import { backfill } from '../backfill.ts';
 import type { ProjectOptions } from '../project/project.ts';
 import { requireLoaded, waitForAnswers, type WaitSources, waitUntilPublished } from '../wait.ts';
@@ -107,6 +108,7 @@ export async function rebuild(options: RebuildOptions, signal: AbortSignal): Pro
     project,
     ranges: await waiting.topicEnds(),
     progress: waiting.progress,
+    plan: (stop) => planStatements(graph, mapping, stop, { filling: true }),
     onProgress(done, total) {
       options.onProgress('building', done, total);
     },
