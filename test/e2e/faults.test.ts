@@ -4,7 +4,9 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Stack, startStack } from '../../src/stack/stack.ts';
 import { createPlatform, type Platform, type Process, underLoad } from '../support/platform.ts';
 import { serversOf } from '../support/servers.ts';
+import { soak } from '../support/soak.ts';
 
+const NEO4J_KILLS = soak ? 3 : 2;
 const AWAY_MS = Number(process.env['KAFKA_AWAY_MS'] ?? 5_000);
 
 /** The longest pause between attempts, a group that forms again on a broker that has just started, and the comparison. */
@@ -43,7 +45,7 @@ describe('the graph is right again after', () => {
 
   it('Neo4j is killed mid batch and restarts', async () => {
     await underLoad(platform, async () => {
-      for (let round = 0; round < 3; round++) {
+      for (let round = 0; round < NEO4J_KILLS; round++) {
         await passed(1000 + Math.random() * 500);
         await stack.services.neo4j.restart('kill');
       }

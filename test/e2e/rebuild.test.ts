@@ -15,7 +15,7 @@ import {
 import { type SecondNeo4j, startSecondNeo4j } from '../support/second-neo4j.ts';
 import { soak } from '../support/soak.ts';
 
-const KILLS = soak ? 30 : 4;
+const KILLS = soak ? 30 : 2;
 
 let green: SecondNeo4j;
 let platform: Platform;

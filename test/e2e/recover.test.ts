@@ -122,7 +122,7 @@ it('a slot that was dropped', async () => {
   await expectGone(gone);
 });
 
-it('the control topic deleted, while all is at work', async () => {
+it.runIf(soak)('in a soak test alone: the control topic deleted, while all is at work', async () => {
   await kafka.deleteTopics({ topics: [`${platform.name}.control`] });
   await expectRefused(replicator, /KAFKA_TOPIC_CHANGED|no longer has|holds no record of the source/);
   const gone = await changeInTheGap();

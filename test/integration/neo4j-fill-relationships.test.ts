@@ -2,8 +2,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { KeyedMutation } from '../../src/core/graph.ts';
 import type { Graph } from '../../src/neo4j/client.ts';
-import { purgeTombstones } from '../../src/neo4j/purge.ts';
-import { blocked, heldBatch, persist } from '../support/lanes.ts';
+import { blocked, heldBatch, persist, purgeAll } from '../support/lanes.ts';
 import {
   at,
   createTestGraph,
@@ -145,8 +144,7 @@ describe('does what the ordinary statements do', () => {
   it('below what is purged', async () => {
     await entities('a');
     await (await ordinary()).apply([relationDelete(g, 'gone', at(5))]);
-    await g.cypher('MATCH (t:_Tombstone) WHERE t.id ENDS WITH "|gone" SET t.deletedAt = 0');
-    expect(await purgeTombstones(g.graph, g.mapping, AbortSignal.timeout(20_000))).toBe(1);
+    expect(await purgeAll(g)).toBe(1);
     const lane = await filling();
     const batch = [relation(g, 'gone', at(4), ['a', 'a'], 'gone'), relation(g, 's', at(6), ['a', 'a'], 's')];
     expect(await lane.apply(batch)).toEqual({ applied: 1, refused: 0, purged: ['gone'] });
@@ -158,8 +156,8 @@ describe('beside another transaction', () => {
   it('that deletes it and commits first: it stays deleted', async () => {
     await entities('a');
     const [deleting, lane] = [await ordinary(), await filling()];
-    const { hold, reached, release } = heldBatch();
-    const deleted = deleting.apply([relationDelete(g, 'r', at(5))], hold);
+    const { holding, reached, release } = heldBatch();
+    const deleted = deleting.apply([relationDelete(g, 'r', at(5))], holding);
     await reached;
     const written = persist(() => lane.apply([relation(g, 'r', at(3), ['a', 'a'])]));
     await blocked(g, 'RELATED');
@@ -172,8 +170,8 @@ describe('beside another transaction', () => {
   it('that deletes it and commits last: it is deleted', async () => {
     await entities('a');
     const [deleting, lane] = [await ordinary(), await filling()];
-    const { hold, reached, release } = heldBatch();
-    const written = lane.apply([relation(g, 'r', at(3), ['a', 'a'])], hold);
+    const { holding, reached, release } = heldBatch();
+    const written = lane.apply([relation(g, 'r', at(3), ['a', 'a'])], holding);
     await reached;
     const deleted = persist(() => deleting.apply([relationDelete(g, 'r', at(5))]));
     await blocked(g, 'RELATED');
@@ -185,8 +183,8 @@ describe('beside another transaction', () => {
   it('that deletes an end and commits first: the end is a stub', async () => {
     await entities('a', 'b');
     const [deleting, lane] = [await ordinary('public.entity'), await filling()];
-    const { hold, reached, release } = heldBatch();
-    const deleted = deleting.apply([nodeDelete('b', at(5))], hold);
+    const { holding, reached, release } = heldBatch();
+    const deleted = deleting.apply([nodeDelete('b', at(5))], holding);
     await reached;
     const written = persist(() => lane.apply([relation(g, 'r', at(3), ['a', 'b'])]));
     await blocked(g, 'RELATED');
@@ -198,8 +196,8 @@ describe('beside another transaction', () => {
   it('that deletes an end and commits last: the end is a stub', async () => {
     await entities('a', 'b');
     const [deleting, lane] = [await ordinary('public.entity'), await filling()];
-    const { hold, reached, release } = heldBatch();
-    const written = lane.apply([relation(g, 'r', at(3), ['a', 'b'])], hold);
+    const { holding, reached, release } = heldBatch();
+    const written = lane.apply([relation(g, 'r', at(3), ['a', 'b'])], holding);
     await reached;
     const deleted = persist(() => deleting.apply([nodeDelete('b', at(5))]));
     await blocked(g, 'Entity');
@@ -214,8 +212,8 @@ describe('beside another transaction', () => {
   ])('that writes it, at %i and at %i: the newer one stands', async (first, second) => {
     await entities('a');
     const [other, lane] = [await ordinary(), await filling()];
-    const { hold, reached, release } = heldBatch();
-    const one = other.apply([relation(g, 'r', at(first), ['a', 'a'], `at ${first}`)], hold);
+    const { holding, reached, release } = heldBatch();
+    const one = other.apply([relation(g, 'r', at(first), ['a', 'a'], `at ${first}`)], holding);
     await reached;
     const two = persist(() => lane.apply([relation(g, 'r', at(second), ['a', 'a'], `at ${second}`)]));
     await blocked(g, 'RELATED');

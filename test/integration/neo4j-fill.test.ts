@@ -2,8 +2,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { KeyedMutation } from '../../src/core/graph.ts';
 import type { Graph } from '../../src/neo4j/client.ts';
-import { purgeTombstones } from '../../src/neo4j/purge.ts';
-import { blocked, heldBatch, persist } from '../support/lanes.ts';
+import { blocked, heldBatch, hold, persist, purgeAll } from '../support/lanes.ts';
 import {
   at,
   createTestGraph,
@@ -112,8 +111,7 @@ describe('does what the ordinary statements do', () => {
   it('below what is purged', async () => {
     const before = await ordinary();
     await before.apply([nodeDelete('gone', at(5))]);
-    await g.cypher('MATCH (t:_Tombstone) WHERE t.id ENDS WITH "|gone" SET t.deletedAt = 0');
-    expect(await purgeTombstones(g.graph, g.mapping, AbortSignal.timeout(20_000))).toBe(1);
+    expect(await purgeAll(g)).toBe(1);
     const lane = await filling();
     expect(await lane.apply([entity('gone', at(4)), entity('b', at(6), { title: 'b' })])).toEqual({
       applied: 1,
@@ -125,10 +123,21 @@ describe('does what the ordinary statements do', () => {
 });
 
 describe('beside another transaction on the same key', () => {
+  it('that purges the tombstone of one before it is looked for: that one is asked for again', async () => {
+    await (await ordinary()).apply([nodeDelete('b', at(3))]);
+    const lane = await filling();
+    const held = await hold(g, `CREATE (:Entity {id: 'a'})`);
+    const written = persist(() => lane.apply([entity('a', at(5)), entity('b', at(2))]));
+    await blocked(g, 'Entity');
+    expect(await purgeAll(g)).toBe(1);
+    await held.release('rollback');
+    expect(await written).toEqual({ applied: 1, refused: 0, purged: ['b'] });
+  });
+
   it('that deletes it and commits first: it stays deleted', async () => {
     const [deleting, lane] = [await ordinary(), await filling()];
-    const { hold, reached, release } = heldBatch();
-    const deleted = deleting.apply([nodeDelete('k', at(5))], hold);
+    const { holding, reached, release } = heldBatch();
+    const deleted = deleting.apply([nodeDelete('k', at(5))], holding);
     await reached;
     const written = persist(() => lane.apply([entity('k', at(3))]));
     await blocked(g, 'Entity');
@@ -140,8 +149,8 @@ describe('beside another transaction on the same key', () => {
 
   it('that deletes it and commits last: it is deleted', async () => {
     const [deleting, lane] = [await ordinary(), await filling()];
-    const { hold, reached, release } = heldBatch();
-    const written = lane.apply([entity('k', at(3))], hold);
+    const { holding, reached, release } = heldBatch();
+    const written = lane.apply([entity('k', at(3))], holding);
     await reached;
     const deleted = persist(() => deleting.apply([nodeDelete('k', at(5))]));
     await blocked(g, 'Entity');
@@ -156,8 +165,8 @@ describe('beside another transaction on the same key', () => {
     [5, 3],
   ])('that writes it, at %i and at %i: the newer one stands', async (first, second) => {
     const [other, lane] = [await ordinary(), await filling()];
-    const { hold, reached, release } = heldBatch();
-    const one = other.apply([entity('k', at(first), { title: `at ${first}` })], hold);
+    const { holding, reached, release } = heldBatch();
+    const one = other.apply([entity('k', at(first), { title: `at ${first}` })], holding);
     await reached;
     const two = persist(() => lane.apply([entity('k', at(second), { title: `at ${second}` })]));
     await blocked(g, 'Entity');

@@ -7,10 +7,9 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from
 import type { KeyedMutation } from '../../src/core/graph.ts';
 import { connectNeo4j } from '../../src/neo4j/client.ts';
 import { progressId, takeOver } from '../../src/neo4j/progress.ts';
-import { purgeTombstones } from '../../src/neo4j/purge.ts';
 import { createWriter } from '../../src/neo4j/writer.ts';
 import { type BoltProxy, createBoltProxy } from '../support/bolt-proxy.ts';
-import { blocked, deliver, hold, persist } from '../support/lanes.ts';
+import { blocked, deliver, hold, persist, purgeAll } from '../support/lanes.ts';
 import {
   at,
   createTestGraph,
@@ -300,13 +299,6 @@ describe('a stub', () => {
 });
 
 describe('a purge while a batch looks for tombstones', () => {
-  const purge = () =>
-    purgeTombstones(
-      g.graph,
-      { ...g.mapping, sink: { ...g.mapping.sink, tombstoneRetentionMs: -60_000 } },
-      new AbortController().signal,
-    );
-
   it('brings no node back: the batch tries again, and asks', async () => {
     await deliver(g, [entity('a', at(1)), nodeDelete('b', at(3))]);
     const lane = await g.lane('public.entity');
@@ -314,7 +306,7 @@ describe('a purge while a batch looks for tombstones', () => {
     const batch = [entity('a', at(5)), entity('b', at(2))];
     const first = lane.apply(batch);
     await blocked(g, 'Entity');
-    expect(await purge()).toBe(1);
+    expect(await purgeAll(g)).toBe(1);
     const rejected = expect(first).rejects.toMatchObject({ code: 'NEO4J_TRANSIENT' });
     await held.release();
     await rejected;
@@ -328,7 +320,7 @@ describe('a purge while a batch looks for tombstones', () => {
     const batch = [relation(g, 'a', at(5), ['x', 'y']), relation(g, 'b', at(2), ['x', 'y'])];
     const first = lane.apply(batch);
     await blocked(g, 'RELATED');
-    expect(await purge()).toBe(1);
+    expect(await purgeAll(g)).toBe(1);
     const rejected = expect(first).rejects.toMatchObject({ code: 'NEO4J_TRANSIENT' });
     await held.release();
     await rejected;

@@ -2,6 +2,7 @@
 import { vi } from 'vitest';
 import { isAppError } from '../../src/core/errors.ts';
 import type { KeyedMutation } from '../../src/core/graph.ts';
+import { purgeTombstones } from '../../src/neo4j/purge.ts';
 import type { ApplyResult } from '../../src/neo4j/writer.ts';
 import type { Lane, TestGraph } from './test-graph.ts';
 
@@ -52,7 +53,7 @@ export async function hold(g: TestGraph, query: string, parameters: object = {})
 
 /** Holds the transaction of a batch until it is released. */
 export function heldBatch(): {
-  readonly hold: () => Promise<void>;
+  readonly holding: () => Promise<void>;
   readonly reached: Promise<void>;
   readonly release: () => void;
 } {
@@ -63,12 +64,20 @@ export function heldBatch(): {
   return {
     reached,
     release,
-    hold: () => {
+    holding: () => {
       arrive();
       return released;
     },
   };
 }
+
+/** Purges every tombstone, as if it were old enough; resolves to how many. */
+export const purgeAll = (g: TestGraph): Promise<number> =>
+  purgeTombstones(
+    g.graph,
+    { ...g.mapping, sink: { ...g.mapping.sink, tombstoneRetentionMs: -60_000 } },
+    new AbortController().signal,
+  );
 
 /** Resolves once a statement of this graph's writers that contains the text waits for a lock. */
 export async function blocked(g: TestGraph, text: string): Promise<void> {
