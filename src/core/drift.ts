@@ -48,6 +48,7 @@ export async function* mergeJoin(
   size: () => number,
 ): AsyncGenerator<readonly Pair[]> {
   let pairs: Pair[] = [];
+  let most = size();
   for await (const { source, graph } of ranges) {
     const [left, right] = [cursor(source), cursor(graph)];
     try {
@@ -56,9 +57,10 @@ export async function* mergeJoin(
         const order = a === null ? 1 : b === null ? -1 : compareIds(a.id, b.id);
         const id = (order <= 0 ? a : b)?.id ?? '';
         pairs.push({ id, source: order <= 0 ? a : null, graph: order >= 0 ? b : null });
-        if (pairs.length >= size()) {
+        if (pairs.length >= most) {
           yield pairs;
           pairs = [];
+          most = size();
         }
         if (order <= 0) a = left.ready() ?? (await left.next());
         if (order >= 0) b = right.ready() ?? (await right.next());
