@@ -61,6 +61,7 @@ export async function knownRows(
   client: ClientBase,
   schema: string,
   draws: readonly Random[],
+  leftAlone: ReadonlySet<string>,
 ): Promise<readonly KnownRows[]> {
   const hands = draws.map((draw) => ({
     draw,
@@ -90,7 +91,7 @@ export async function knownRows(
     'id, type',
     ({ id }) => id,
     ({ entities }, row) => {
-      entities.add(row);
+      if (!leftAlone.has(row.id)) entities.add(row);
     },
   );
   await deal<{ id: string }>(

@@ -24,6 +24,8 @@ export interface WorkloadOptions {
   /** Weights that differ from the usual ones. */
   readonly mix?: Partial<Mix>;
   readonly schema?: string;
+  /** Ids of entities that others change. */
+  readonly leftAlone?: readonly string[];
   /** Default 4; the pool must have as many. */
   readonly connections?: number;
   readonly signal?: AbortSignal;
@@ -84,9 +86,9 @@ export async function runWorkload(
   options: WorkloadOptions,
   onEvent: (event: WorkloadEvent) => void = () => undefined,
 ): Promise<WorkloadCounts> {
-  const { schema = 'public', connections = 4, seed, rate, durationMs, mix = {} } = options;
+  const { schema = 'public', connections = 4, seed, rate, durationMs, mix = {}, leftAlone = [] } = options;
   const draws = Array.from({ length: connections }, (_, index) => random(seed, STREAM, index));
-  const hands = await connected(pool, (client) => knownRows(client, schema, draws));
+  const hands = await connected(pool, (client) => knownRows(client, schema, draws, new Set(leftAlone)));
   const chooseAction = weighted({ ...USUAL_MIX, ...mix });
   const mostActions = Math.min(MOST_ACTIONS, Math.max(3, rate / 10));
   const msPerChange = (1000 / rate) * connections;

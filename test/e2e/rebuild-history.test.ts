@@ -47,7 +47,7 @@ async function changesOf(rate: number): Promise<void> {
   await underLoad(
     platform,
     () => eventually('changes come', async () => (await recordsOf(platform)) > before + 2 * rate),
-    rate,
+    { rate, leftAlone: [K] },
   );
 }
 

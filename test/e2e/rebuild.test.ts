@@ -68,7 +68,7 @@ it(
         await expectCurrent();
         await cut.stop();
       },
-      50,
+      { rate: 50 },
     );
     const cut = platform.start(['project'], asGreen());
     await expectCurrent();

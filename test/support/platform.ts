@@ -12,7 +12,7 @@ import neo4j, { type Driver } from 'neo4j-driver';
 import pg from 'pg';
 import { expect } from 'vitest';
 import { createTables } from '../../src/sample/tables.ts';
-import { runWorkload, type WorkloadCounts } from '../../src/sample/workload.ts';
+import { runWorkload, type WorkloadCounts, type WorkloadOptions } from '../../src/sample/workload.ts';
 import { hashNeo4j, type GraphNames } from './canonical-neo4j.ts';
 import { hashPostgres } from './canonical-postgres.ts';
 import { compareHashes } from './compare.ts';
@@ -289,10 +289,10 @@ export async function eventually(
 export async function underLoad(
   platform: Platform,
   during: () => Promise<void>,
-  rate = 200,
+  more: Partial<WorkloadOptions> = {},
 ): Promise<WorkloadCounts> {
   const stop = new AbortController();
-  const options = { rate, durationMs: 3_600_000, seed: 4, signal: stop.signal };
+  const options = { rate: 200, durationMs: 3_600_000, seed: 4, ...more, signal: stop.signal };
   const [workload] = await Promise.all([
     runWorkload(platform.sql, options),
     during().finally(() => {
