@@ -8,7 +8,7 @@ import type { Throttle } from './throttle.ts';
 export interface PaceOptions {
   /** Anything that is another value once the stream has brought something. */
   readonly mark: () => Promise<string>;
-  /** The mark is not looked at more often, but for the second look. */
+  /** The mark is not looked at more often, once it was looked at twice. */
   readonly everyMs?: number;
 }
 
@@ -32,7 +32,7 @@ const SHARE = 8;
 /** Rest after a page, as a multiple of the time that it took: a commit in ten meets a page at most. */
 const REST = 10;
 const LONGEST_REST_MS = 2_000;
-/** Until then nothing is known of the stream, and it may be at work. */
+/** Between the first two looks. Until then nothing is known of the stream, and it may be at work. */
 const SECOND_LOOK_MS = 100;
 
 export function atFullSpeed(batchSize: number): Reading {
@@ -40,22 +40,32 @@ export function atFullSpeed(batchSize: number): Reading {
 }
 
 export function pace({ mark, everyMs = 500 }: PaceOptions): Pace {
-  let nextLookAt = -Infinity;
+  let nextLookAt = 0;
   let last: string | null = null;
   let busy = true;
-  let resumedAt = performance.now();
+  let resumedAt = 0;
+
+  async function look(): Promise<void> {
+    const now = await mark();
+    busy = now !== last;
+    last = now;
+    nextLookAt = performance.now() + everyMs;
+  }
   return {
     // What is read ahead would be read during the rest, and not be counted.
     reading: (batchSize) =>
       busy ? { batchSize: Math.ceil(batchSize / SHARE), ahead: 0 } : atFullSpeed(batchSize),
     async rest(signal) {
-      const tookMs = performance.now() - resumedAt;
-      if (performance.now() >= nextLookAt) {
-        const now = await mark();
-        nextLookAt = performance.now() + (last === null ? Math.min(everyMs, SECOND_LOOK_MS) : everyMs);
-        busy = now !== last;
-        last = now;
+      if (last === null) {
+        // The first page comes with all there is to set up: its time says nothing.
+        await look();
+        await delay(SECOND_LOOK_MS, undefined, { signal });
+        await look();
+        resumedAt = performance.now();
+        return;
       }
+      const tookMs = performance.now() - resumedAt;
+      if (performance.now() >= nextLookAt) await look();
       if (busy) await delay(Math.min(tookMs * REST, LONGEST_REST_MS), undefined, { signal });
       resumedAt = performance.now();
     },
