@@ -44,6 +44,7 @@ export async function check(options: CheckOptions, spool: Spool, signal: AbortSi
   let open = left;
   let row = start?.row ?? null;
   let compared = Object.values(counts).reduce((sum, n) => sum + n, open.length);
+  let written = Promise.resolve();
   let confirming = Promise.resolve();
   options.onProgress(compared);
 
@@ -70,7 +71,10 @@ export async function check(options: CheckOptions, spool: Spool, signal: AbortSi
       if (verdict === 'ok' && suspects?.has(id) !== true) ok++;
       else if (verdict !== null) candidates.push(id);
     }
-    await spool.append({ after: pairs.at(-1)?.id ?? '', row, ok, candidates });
+    await written;
+    written = spool.append({ after: pairs.at(-1)?.id ?? '', row, ok, candidates });
+    // A failure is thrown by the next page, or the end.
+    written.catch(() => undefined);
     open = open.concat(candidates);
     compared += pairs.length;
     options.onProgress(compared);
@@ -78,7 +82,7 @@ export async function check(options: CheckOptions, spool: Spool, signal: AbortSi
     await options.throttle?.(signal);
   }
   while (open.length > 0) await handOver();
-  await confirming;
+  await Promise.all([written, confirming]);
   return stateOf(spool.lines());
 }
 
