@@ -6,7 +6,7 @@ import { connectNeo4j, type Graph, type Neo4jOptions } from '../neo4j/client.ts'
 import { serverIdOf } from '../neo4j/graph-id.ts';
 import { rebuild, type Rebuilt } from '../pipelines/rebuild/rebuild.ts';
 import type { TargetState } from '../pipelines/rebuild/target.ts';
-import { lockRun, type RunLock } from '../postgres/run-lock.ts';
+import { lockRun, REPAIR, type RunLock } from '../postgres/run-lock.ts';
 import { enabledGraphContext, type GraphContext } from './graph-context.ts';
 import { waitSources, withServers } from './graph-reports.ts';
 import { checkWhole } from './whole-check.ts';
@@ -87,8 +87,10 @@ export async function runRebuild(options: RebuildCommandOptions): Promise<void> 
             onRepaired(drift) {
               log.warn({ drift }, 'the graph differed from PostgreSQL; asked for again, checking again');
             },
-            onProved(result) {
+            async onProved(result) {
               ended.proved = true;
+              // From here on it is a graph in use as any other, which sync-data may repair.
+              for (const lock of locks.splice(1)) await lock.release();
               progress.end();
               report(result, neo4j, (performance.now() - startedAt) / 1000, follow);
             },
@@ -118,7 +120,7 @@ async function lockTarget(
   const one = await lockRun(databaseUrl, 'graph rebuild', `${slot} ${serverId} ${neo4j.database}`);
   if (!inPlace) return [one];
   try {
-    return [one, await lockRun(databaseUrl, 'graph sync-data', slot)];
+    return [one, await lockRun(databaseUrl, REPAIR, slot, 'graph rebuild')];
   } catch (error) {
     await one.release();
     throw error;

@@ -8,7 +8,7 @@ import { type Proof, prove } from '../pipelines/prove.ts';
 import { findGap, type Gap } from '../pipelines/recover/gap.ts';
 import { checkSource, openControl } from '../pipelines/publish/prepare.ts';
 import { waitForGraph, type WaitSources, waitUntilLoaded } from '../pipelines/wait.ts';
-import { lockRun } from '../postgres/run-lock.ts';
+import { lockRun, REPAIR, type RunLock } from '../postgres/run-lock.ts';
 import { enabledGraphContext, type GraphContext } from './graph-context.ts';
 import { controlOf, SERVERS, type Servers, waitSources, withServers } from './graph-reports.ts';
 import { EVERYTHING } from './proof.ts';
@@ -20,20 +20,23 @@ export interface RecoverOptions {
   readonly yes: boolean;
 }
 
+const RECOVER = 'graph recover';
 const SAY_EVERY_MS = 10_000;
 
 export async function runRecover({ yes }: RecoverOptions): Promise<void> {
   const context = enabledGraphContext('recover', SERVERS);
   const stop = stopSignal();
-  const lock = await lockRun(context.databaseUrl, 'graph recover', context.mapping.source.slot);
+  const { slot } = context.mapping.source;
+  const locks: RunLock[] = [];
   try {
+    for (const what of [RECOVER, REPAIR]) locks.push(await lockRun(context.databaseUrl, what, slot, RECOVER));
     await withServers(context, (servers) => recover(context, servers, yes, stop.signal));
   } catch (error) {
     if (!stop.signal.aborted) throw error;
     process.exitCode = exitCodeOf(stop.signal.reason);
   } finally {
     stop.end();
-    await lock.release();
+    for (const lock of locks) await lock.release();
   }
 }
 

@@ -8,7 +8,7 @@ import { reportFile } from '../ops/report-file.ts';
 import { spoolFile } from '../ops/spool-file.ts';
 import type { Emit, Outcome } from '../pipelines/reconcile/reconcile.ts';
 import { requireLoaded } from '../pipelines/wait.ts';
-import { lockRun, REPLAY } from '../postgres/run-lock.ts';
+import { lockRun, REPAIR, REPLAY } from '../postgres/run-lock.ts';
 import { typesOf } from './entity-types.ts';
 import { enabledGraphContext, type GraphContext } from './graph-context.ts';
 import { SERVERS, type Servers, waitSources, withDatabases, withServers } from './graph-reports.ts';
@@ -70,7 +70,7 @@ export async function runSyncData(options: SyncDataOptions): Promise<void> {
   if (!options.fullSpeed) setPriority(constants.priority.PRIORITY_BELOW_NORMAL);
   const stop = stopSignal();
   const { slot } = mapping.source;
-  const locks = [await lockRun(databaseUrl, 'graph sync-data', slot)];
+  const locks = [await lockRun(databaseUrl, REPAIR, slot)];
   try {
     // A replay writes where the stream's progress does not move.
     if (options.direct) locks.push(await lockRun(databaseUrl, REPLAY, slot));

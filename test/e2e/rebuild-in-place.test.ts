@@ -90,10 +90,19 @@ it('killed while it empties the graph, says so to everyone until it is brought t
     await platform.cypher('MATCH (p:_Progress {namespace: $name}) RETURN p', { name: platform.name }),
   ).toEqual([]);
 
-  const done = await platform.run(inPlace());
-  expect(done.code, done.stderr).toBe(0);
-  proofIn(done.stdout);
+  const following = platform.start(inPlace('--follow'));
+  await eventually('it is proved', () => Promise.resolve(following.stdout() !== ''), 60_000);
   await expectEqualTo(platform, platform);
+  // It is in use again, and may be compared.
+  const compared = await platform.run([
+    'sync-data',
+    '--dry-run',
+    '--check-results-file',
+    `${platform.connectors}/report.json`,
+  ]);
+  expect(compared.code, compared.stderr).toBe(0);
+  await following.stop();
+  proofIn(following.stdout());
   await publisher.stop();
 });
 

@@ -59,6 +59,9 @@ async function expectRefused(process: Process, said: RegExp): Promise<void> {
   expect(process.stderr()).toMatch(/graph recover/);
 }
 
+const syncData = (...mode: readonly string[]) =>
+  platform.run(['sync-data', ...mode, '--check-results-file', `${platform.connectors}/r.json`]);
+
 /** From the gap to a proved graph, with the replicator under load meanwhile. */
 async function recover(said: RegExp): Promise<void> {
   const refused = await platform.run(['recover']);
@@ -69,8 +72,13 @@ async function recover(said: RegExp): Promise<void> {
   await recovering.logged(/a recovery has begun/);
   const waited = await platform.run(['wait', '--timeout', '1']);
   expect(waited).toMatchObject({ code: 1, stderr: expect.stringMatching(/being recovered/) as string });
-  const checked = await platform.run(['sync-data', '--check-results-file', `${platform.connectors}/r.json`]);
-  expect(checked).toMatchObject({ code: 1, stderr: expect.stringMatching(/being recovered/) as string });
+  for (const mode of [[], ['--direct']]) {
+    const { code, stderr } = await syncData(...mode);
+    expect({ code, stderr }).toEqual({
+      code: 1,
+      stderr: expect.stringMatching(/Another run is at work: graph recover of process/) as string,
+    });
+  }
 
   const again = platform.start(['replicate']);
   await underLoad(platform, async () => {
@@ -195,6 +203,10 @@ it('a recovery that is killed at any of its steps is gone on with', async () => 
   await eventually('it waits', () => Promise.resolve(/have to run now/.test(begun.stdout())));
   await again;
   await begun.kill('SIGKILL');
+  expect(await syncData()).toMatchObject({
+    code: 1,
+    stderr: expect.stringMatching(/being recovered/) as string,
+  });
   platform.start(['replicate']);
   const last = await platform.run(['recover', '--yes']);
   expect(last, last.stderr).toMatchObject({ code: 0 });

@@ -118,7 +118,7 @@ async function damage(seed: number): Promise<Map<string, bigint>> {
   for (const [harm, start] of harms) {
     const nodes = await platform.cypher(`${chosen} ${harm} RETURN id, at`, { seed: start });
     for (const { id, at } of nodes as { id: string; at: bigint }[]) {
-      if (!damaged.has(id)) damaged.set(id, BigInt(at));
+      if (!damaged.has(id)) damaged.set(id, at);
     }
   }
   return damaged;

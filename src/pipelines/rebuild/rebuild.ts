@@ -51,7 +51,7 @@ export interface RebuildOptions {
   /** From here on `check` says how far it is. */
   readonly onProving: () => void;
   readonly onRepaired: (drift: number) => void;
-  readonly onProved: (result: Rebuilt) => void;
+  readonly onProved: (result: Rebuilt) => Promise<void>;
   /** Stay, and keep the graph current until the signal. */
   readonly follow: boolean;
 }
@@ -130,7 +130,7 @@ async function finish(
   const proof = await prove(() => options.check(signal), options.onRepaired);
   const through = position(proof.epoch, proof.lsn, proof.lsn);
   await markProved(target.graph, target.mapping, through);
-  options.onProved({ ...proof, position: through });
+  await options.onProved({ ...proof, position: through });
   if (options.follow) await untilStopped(signal, asked);
 }
 
