@@ -12,9 +12,7 @@ const READ_TIMEOUT_MS = 30_000;
 
 /** Keys are shown, the values of rows are not. */
 export async function listDeadLetters(json: boolean): Promise<void> {
-  const letters = (await openLetters(enabledGraphContext('dead-letters', ['KAFKA_BROKERS']))).map(
-    ({ value: _, ...letter }) => letter,
-  );
+  const letters = await openLetters(enabledGraphContext('dead-letters', ['KAFKA_BROKERS']));
   if (json) process.stdout.write(`${JSON.stringify(letters, null, 2)}\n`);
   else for (const letter of letters) process.stdout.write(`${describe(letter)}\n`);
 }
@@ -79,6 +77,6 @@ function chosen(letters: readonly OpenLetter[], ids: readonly string[]): readonl
   return ids.length === 0 ? letters : letters.filter(({ id }) => ids.includes(id));
 }
 
-function describe({ id, at, topic, key, size, reason }: Omit<OpenLetter, 'value'>): string {
+function describe({ id, at, topic, key, size, reason }: OpenLetter): string {
   return `${id}  ${at}  ${topic}  ${key ?? '(no key)'}  ${size} bytes  ${reason.code}: ${reason.message}`;
 }

@@ -85,11 +85,11 @@ const recoveryRecord = z.object({
   ),
 });
 
-/** What was last proved of a table. */
+/** What was last proved of a table of a graph. */
 const verifiedRecord = z.object({
   kind: z.literal('verified'),
   table: z.string(),
-  /** Of the graph that was compared: another one is not proved by it. */
+  /** The graph that was compared: another one is not proved by it. */
   graph: z.string(),
   epoch: z.int().nonnegative(),
   /** Everything committed before it. */
@@ -119,8 +119,8 @@ export interface ControlState {
   readonly session: number;
   readonly topics: ReadonlyMap<string, TopicRecord>;
   readonly recovery: RecoveryRecord | null;
-  /** By table. */
-  readonly verified: ReadonlyMap<string, VerifiedRecord>;
+  /** By graph, then by table. */
+  readonly verified: ReadonlyMap<string, ReadonlyMap<string, VerifiedRecord>>;
   /** Ascending. */
   readonly sessions: readonly number[];
 }
@@ -158,8 +158,8 @@ export async function readControl(
   topic: string,
   signal: AbortSignal,
 ): Promise<ControlState> {
-  const latest = await readLatest(kafka, topic, signal);
-  return controlState([...latest.values()].map((value) => value.toString()));
+  const latest = await readLatest(kafka, topic, signal, String);
+  return controlState([...latest.values()]);
 }
 
 /** As `readControl`; null: there is no control topic, so no publisher has ever started. */
@@ -185,7 +185,7 @@ export function unfinishedRecovery({ recovery }: Pick<ControlState, 'recovery'>)
 export function controlState(values: readonly string[]): ControlState {
   let source: SourceRecord | null = null;
   let recovery: RecoveryRecord | null = null;
-  const verified = new Map<string, VerifiedRecord>();
+  const verified = new Map<string, ReadonlyMap<string, VerifiedRecord>>();
   const topics = new Map<string, TopicRecord>();
   const sessions = new Set<number>();
   for (const value of values) {
@@ -193,7 +193,8 @@ export function controlState(values: readonly string[]): ControlState {
     if (record === null) continue;
     if (record.kind === 'topic') topics.set(record.topic, record);
     else if (record.kind === 'recovery') recovery = record;
-    else if (record.kind === 'verified') verified.set(record.table, record);
+    else if (record.kind === 'verified')
+      verified.set(record.graph, new Map(verified.get(record.graph)).set(record.table, record));
     else sessions.add(record.session);
     if (record.kind === 'source' && record.session >= (source?.session ?? 0)) source = record;
   }
@@ -265,11 +266,13 @@ function controlKey(record: KeyOf<ControlRecord>): string {
     case 'recovery':
       return JSON.stringify({ kind: record.kind });
     case 'verified':
-      return JSON.stringify({ kind: record.kind, table: record.table });
+      return JSON.stringify({ kind: record.kind, graph: record.graph, table: record.table });
     case 'source':
     case 'session':
       return JSON.stringify({ kind: record.kind, session: record.session });
   }
 }
 
-type KeyOf<R> = R extends ControlRecord ? Pick<R, keyof R & ('kind' | 'session' | 'topic' | 'table')> : never;
+type KeyOf<R> = R extends ControlRecord
+  ? Pick<R, keyof R & ('kind' | 'session' | 'topic' | 'graph' | 'table')>
+  : never;

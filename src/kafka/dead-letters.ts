@@ -31,12 +31,13 @@ const deadLetter = z.object({
   value: z.string().optional(),
 });
 
+const withoutRow = deadLetter.omit({ value: true });
 const settlement = z.object({ settled: z.string(), at: z.iso.datetime() });
 
 export type DeadLetter = z.infer<typeof deadLetter>;
 
-/** `id` names the letter, not its key: another letter of the same key has another one. */
-export type OpenLetter = DeadLetter & { readonly id: string };
+/** `id` names the letter, not its key: another letter of the same key has another one. Without the row: letters may be many. */
+export type OpenLetter = Omit<DeadLetter, 'value'> & { readonly id: string };
 
 export interface DeadLetters {
   /** Durable when resolved. */
@@ -84,15 +85,16 @@ export async function readDeadLetters(
   topic: string,
   signal: AbortSignal,
 ): Promise<readonly OpenLetter[]> {
-  const latest = [...(await readLatest(kafka, topic, signal)).values()].map((value) => {
+  const understood = (value: Buffer) => {
     try {
-      return z.union([settlement, deadLetter]).parse(JSON.parse(value.toString()));
+      return z.union([settlement, withoutRow]).parse(JSON.parse(value.toString()));
     } catch (cause) {
       throw new AppError('KAFKA_FAILED', `Topic ${topic} holds a dead letter that cannot be understood.`, {
         cause,
       });
     }
-  });
+  };
+  const latest = [...(await readLatest(kafka, topic, signal, understood)).values()];
   const settled = new Set(latest.flatMap((record) => ('settled' in record ? [record.settled] : [])));
   return latest
     .flatMap((record) => ('settled' in record ? [] : [{ ...record, id: idOf(record) }]))
@@ -101,7 +103,7 @@ export async function readDeadLetters(
 }
 
 /** Short enough to be typed. */
-function idOf({ topic, key, partition, offset, position, at }: DeadLetter): string {
+function idOf({ topic, key, partition, offset, position, at }: Omit<OpenLetter, 'id'>): string {
   const name = JSON.stringify([topic, key, partition, offset, position, at]);
   return createHash('sha256').update(name).digest('hex').slice(0, 12);
 }

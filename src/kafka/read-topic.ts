@@ -14,13 +14,17 @@ import { NONE, protocolError, type TopicPartition } from './wire.ts';
 
 const LIMITS = { maxWaitMs: 500, maxBytes: 8 * 1024 * 1024 };
 
-/** Rejects with KAFKA_TOPIC if the topic is missing, KAFKA_UNREACHABLE if it cannot be read to its end now. */
-export async function readLatest(
+/**
+ * `keep` makes of each value what is held of it. Rejects with KAFKA_TOPIC if the topic is missing, KAFKA_UNREACHABLE if it
+ * cannot be read to its end now, and with what `keep` throws.
+ */
+export async function readLatest<T>(
   kafka: KafkaClient,
   topic: string,
   signal: AbortSignal,
-): Promise<ReadonlyMap<string, Buffer>> {
-  const latest = new Map<string, Buffer>();
+  keep: (value: Buffer) => T,
+): Promise<ReadonlyMap<string, T>> {
+  const latest = new Map<string, T>();
   await read(
     kafka,
     topic,
@@ -29,7 +33,7 @@ export async function readLatest(
     ({ key, value }) => {
       const name = key?.toString() ?? '';
       if (value === null) latest.delete(name);
-      else latest.set(name, value);
+      else latest.set(name, keep(value));
     },
   );
   return latest;

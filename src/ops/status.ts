@@ -143,9 +143,8 @@ function verifiedOf(
   control: ControlState | null,
   graph: string | null,
 ): Status['tables'][number]['verified'] {
-  const verified = control?.verified.get(table);
-  if (verified === undefined || verified.epoch !== control?.source?.epoch || verified.graph !== graph)
-    return null;
+  const verified = control?.verified.get(graph ?? '')?.get(table);
+  if (verified === undefined || verified.epoch !== control?.source?.epoch) return null;
   return { through: verified.lsn, at: verified.at };
 }
 

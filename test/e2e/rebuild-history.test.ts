@@ -69,7 +69,7 @@ it('after compaction, with partitions added, and with a late record of a replace
   await title('older');
   await replicated();
   const key = JSON.stringify({ id: K });
-  const late = (await readLatest(client, topic, AbortSignal.timeout(20_000))).get(key)?.toString() ?? '';
+  const late = (await readLatest(client, topic, AbortSignal.timeout(20_000), String)).get(key) ?? '';
   expect(late).toContain('older');
   await first.stop();
 

@@ -168,8 +168,8 @@ describe('a record', () => {
     await publisher.close();
     await replicator.logged(/refused records of an older publisher session/);
     const last = async () => {
-      const latest = await readLatest(kafka(), topic, AbortSignal.timeout(20_000));
-      return JSON.parse(latest.get(`{"id":"${id}"}`)?.toString('utf8') ?? '{}') as {
+      const latest = await readLatest(kafka(), topic, AbortSignal.timeout(20_000), String);
+      return JSON.parse(latest.get(`{"id":"${id}"}`) ?? '{}') as {
         op?: string;
         source?: { session: number };
       };
@@ -221,6 +221,6 @@ describe('the publisher stops, naming table and column,', () => {
 
 /** The value of one record of a topic. */
 async function anyValue(topic: string): Promise<string> {
-  const latest = await readLatest(kafka(), topic, AbortSignal.timeout(20_000));
-  return [...latest.values()].at(-1)?.toString('utf8') ?? '';
+  const latest = await readLatest(kafka(), topic, AbortSignal.timeout(20_000), String);
+  return [...latest.values()].at(-1) ?? '';
 }

@@ -102,8 +102,13 @@ it('what a replaced publisher had sent and arrives late is refused, and its key 
   await projector.logged(/refused records of an older publisher session/);
   await platform.expectEqual();
   await eventually('the newer row was published again behind the late record', async () => {
-    const latest = await readLatest(client, `${platform.name}.public.entity`, AbortSignal.timeout(20_000));
-    const row = [...latest.values()].map(String).filter((value) => value.includes('newer'));
+    const latest = await readLatest(
+      client,
+      `${platform.name}.public.entity`,
+      AbortSignal.timeout(20_000),
+      String,
+    );
+    const row = [...latest.values()].filter((value) => value.includes('newer'));
     return row.length === 1 && row[0]?.includes('"op":"r"') === true;
   });
   first.child.kill('SIGCONT');

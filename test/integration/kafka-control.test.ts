@@ -113,6 +113,25 @@ describe('the control topic', () => {
     expect(await readControl(kafka.client, topic, never)).toEqual(state);
   });
 
+  it('has what was proved last of each table of each graph', async () => {
+    const topic = await kafka.topic(1);
+    const control = await createControlWriter(kafka.client, topic, silent);
+    const verified = (graph: string, table: string, lsn: string) =>
+      ({ kind: 'verified', graph, table, epoch: 1, lsn, at: new Date().toISOString() }) as const;
+    await control.write([
+      verified('blue', 'a', '0/1'),
+      verified('blue', 'b', '0/1'),
+      verified('green', 'a', '0/2'),
+    ]);
+    await control.write([verified('blue', 'b', '0/3')]);
+    await control.close();
+    const state = await readControl(kafka.client, topic, never);
+    const proofs = [...state.verified].flatMap(([graph, tables]) =>
+      [...tables].map(([table, { lsn }]) => `${graph} ${table} ${lsn}`),
+    );
+    expect(proofs.sort()).toEqual(['blue a 0/1', 'blue b 0/3', 'green a 0/2']);
+  });
+
   it('is never guessed', async () => {
     const topic = await kafka.topic(1);
     await kafka.publish([{ topic, key: 'x', value: '{"kind":"source"}' }]);
@@ -146,15 +165,19 @@ describe('dead letters', () => {
     };
     const [a, b] = await open();
     expect([a, b]).toEqual([
-      { ...letter, offset: '3', value: 'new', at: expect.any(String) as string, id: a?.id },
+      { ...letter, offset: '3', at: expect.any(String) as string, id: a?.id },
       { ...letter, key: '["b"]', offset: '2', position: 'p', at: expect.any(String) as string, id: b?.id },
     ]);
     expect(a?.id).toMatch(/^[0-9a-f]{12}$/);
+    const written = (await kafka.log(topic)).map(
+      ({ value }) => JSON.parse(String(value)) as { value?: string },
+    );
+    expect(written.map(({ value }) => value)).toEqual(['old', undefined, 'new']);
 
     await letters.settle(a === undefined ? [] : [a]);
     expect(await open()).toEqual([b]);
     await letters.send([{ ...letter, offset: '4', value: 'again' }]);
-    expect(await open()).toMatchObject([{ offset: '4', value: 'again' }, { offset: '2' }]);
+    expect(await open()).toMatchObject([{ offset: '4' }, { offset: '2' }]);
     await letters.close();
   });
 
