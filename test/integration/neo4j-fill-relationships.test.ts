@@ -2,7 +2,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import type { KeyedMutation } from '../../src/core/graph.ts';
 import type { Graph } from '../../src/neo4j/client.ts';
-import { blocked, heldBatch, persist, purgeAll } from '../support/lanes.ts';
+import { blocked, heldBatch, hold, persist, purgeAll } from '../support/lanes.ts';
 import {
   at,
   createTestGraph,
@@ -153,6 +153,19 @@ describe('does what the ordinary statements do', () => {
 });
 
 describe('beside another transaction', () => {
+  it('that purges the tombstone of one before it is looked for: that one is asked for again', async () => {
+    await entities('a');
+    await (await ordinary()).apply([relationDelete(g, 'gone', at(3))]);
+    const lane = await filling();
+    const held = await hold(g, `MATCH (a:Entity {id: 'a'}) CREATE (a)-[:RELATED {id: 'r'}]->(a)`);
+    const batch = [relation(g, 'r', at(5), ['a', 'a']), relation(g, 'gone', at(2), ['a', 'a'])];
+    const written = persist(() => lane.apply(batch));
+    await blocked(g, 'RELATED');
+    expect(await purgeAll(g)).toBe(1);
+    await held.release('rollback');
+    expect(await written).toEqual({ applied: 1, refused: 0, purged: ['gone'] });
+  });
+
   it('that deletes it and commits first: it stays deleted', async () => {
     await entities('a');
     const [deleting, lane] = [await ordinary(), await filling()];
