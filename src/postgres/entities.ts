@@ -15,6 +15,8 @@ export interface VersionedStamp extends Stamp {
 }
 
 export interface Seen extends Snapshot {
+  /** Later than the id of any transaction that had one; `xmax` is not, if the newest of them is running. */
+  readonly next: bigint;
   /** Commits wait for a standby, and can be in the stream long before a reader sees them. */
   readonly synchronous: boolean;
 }
@@ -87,13 +89,17 @@ export function sourceEntities(sql: Sql, table: EntityTable, filter: EntityFilte
       return rows.map((row) => ({ ...stampOf(row), version: row.version }));
     },
     async snapshot(signal) {
-      const [row] = await sql.query<{ snapshot: string; synchronous: boolean }>(
+      const [row] = await sql.query<{ snapshot: string; next: string | null; synchronous: boolean }>(
         `select pg_current_snapshot()::text as snapshot,
+                case when not pg_is_in_recovery() then pg_current_xact_id()::text end as next,
                 current_setting('synchronous_standby_names') <> '' as synchronous`,
         [],
         signal,
       );
-      return { ...parseSnapshot(row?.snapshot ?? ''), synchronous: row?.synchronous ?? false };
+      const snapshot = parseSnapshot(row?.snapshot ?? '');
+      // A standby gives no ids.
+      const next = row?.next == null ? snapshot.xmax : BigInt(row.next);
+      return { ...snapshot, next, synchronous: row?.synchronous ?? false };
     },
   };
 }

@@ -69,6 +69,15 @@ type WitnessRow = Readonly<Record<'snapshot' | 'system_identifier' | 'timeline',
 };
 type FoundRow = WitnessRow & Readonly<Record<string, string | boolean | null>>;
 
+/**
+ * An id later than any that a transaction had before the call. A snapshot's `xmax` is none: it is behind the last one that
+ * has ended, and one that is running may be the newest.
+ */
+export async function nextTransactionId(sql: Sql, signal?: AbortSignal): Promise<bigint> {
+  const [row] = await sql.query<{ xid: string }>('select pg_current_xact_id()::text as xid', [], signal);
+  return BigInt(row?.xid ?? '');
+}
+
 export async function readWitness(sql: Sql, signal?: AbortSignal): Promise<Witness> {
   const [row] = await sql.query<WitnessRow>(WITNESS, [], signal);
   return witnessOf(row);

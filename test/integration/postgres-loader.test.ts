@@ -44,7 +44,7 @@ const loading = (recorded: Loads = {}): Loader =>
     },
     recorded,
     skip: false,
-    log: { ...silent, info: (_: unknown, message?: string) => said.push(message ?? '') },
+    log: { ...silent, info: (...args: readonly unknown[]) => said.push(String(args.at(-1))) },
   });
 
 const idOf = (i: number) => [

@@ -59,7 +59,7 @@ function sides(count: number, drifts: (n: number) => boolean, batchSize = 1000) 
       },
       canHave: () => true,
       byIds: all(() => true),
-      snapshot: () => Promise.resolve({ xmin: 2n, xmax: 2n, running: [], synchronous: false }),
+      snapshot: () => Promise.resolve({ xmin: 2n, xmax: 2n, next: 2n, running: [], synchronous: false }),
     },
     graph: {
       page(after, limit) {

@@ -16,7 +16,7 @@ interface Round {
   readonly earlier?: Side | null;
   /** The oldest running transaction at the end of the round; 100 is the first that began after it. */
   readonly xmin?: number;
-  readonly xmax?: number;
+  readonly next?: number;
   /** Commits wait for a standby. */
   readonly synchronous?: boolean;
   readonly late?: boolean;
@@ -45,8 +45,14 @@ function played(
     caughtUp: () =>
       now().late === true ? Promise.reject(new AppError('TIMED_OUT', 'late')) : Promise.resolve(),
     snapshot: () => {
-      const { xmin = 100, xmax = 100, synchronous = false } = now();
-      return Promise.resolve({ xmin: BigInt(xmin), xmax: BigInt(xmax), running: [], synchronous });
+      const { xmin = 100, next = 100, synchronous = false } = now();
+      return Promise.resolve({
+        xmin: BigInt(xmin),
+        xmax: BigInt(xmin),
+        next: BigInt(next),
+        running: [],
+        synchronous,
+      });
     },
   };
   const comparing = {
@@ -131,25 +137,25 @@ describe('a candidate is', () => {
     [
       'looked at again while a transaction runs that began after the first reading, and is in the graph',
       [
-        { before: [2, 'a'], graph: [3, 'q'], xmin: 100, xmax: 101 },
-        { before: [2, 'a'], graph: [3, 'q'], xmin: 100, xmax: 105 },
-        { before: [3, 'b'], graph: [3, 'q'], xmin: 105, xmax: 105 },
+        { before: [2, 'a'], graph: [3, 'q'], xmin: 100, next: 101 },
+        { before: [2, 'a'], graph: [3, 'q'], xmin: 100, next: 105 },
+        { before: [3, 'b'], graph: [3, 'q'], xmin: 105, next: 105 },
       ],
       { ok: 1 },
     ],
     [
       'strange once what ran when it was first seen is over, though others run',
       [
-        { before: [2, 'a'], graph: [3, 'q'], xmin: 100, xmax: 101 },
-        { before: [2, 'a'], graph: [3, 'q'], xmin: 101, xmax: 105 },
+        { before: [2, 'a'], graph: [3, 'q'], xmin: 100, next: 101 },
+        { before: [2, 'a'], graph: [3, 'q'], xmin: 101, next: 105 },
       ],
       { drift: new Map([['x', 'strange']]) },
     ],
     [
       'looked at again if it is missing while a commit may wait for a standby: it may have been deleted',
       [
-        { before: [2, 'a'], graph: null, xmin: 100, xmax: 101, synchronous: true },
-        { before: null, graph: null, xmin: 101, xmax: 101, synchronous: true },
+        { before: [2, 'a'], graph: null, xmin: 100, next: 101, synchronous: true },
+        { before: null, graph: null, xmin: 101, next: 101, synchronous: true },
       ],
       {},
     ],

@@ -62,7 +62,7 @@ function sides(): CheckOptions {
         (await page(source)(after, limit)).filter(({ id }) => upTo === null || compareIds(id, upTo) <= 0),
       canHave: (id) => source.has(id),
       byIds: byIds(source),
-      snapshot: () => Promise.resolve({ xmin: 2n, xmax: 2n, running: [], synchronous: false }),
+      snapshot: () => Promise.resolve({ xmin: 2n, xmax: 2n, next: 2n, running: [], synchronous: false }),
     },
     graph: { page: page(graph), byIds: byIds(graph) },
     filtered: false,

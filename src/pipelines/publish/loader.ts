@@ -20,7 +20,7 @@ import { rangeRequest, ROWS_PER_REQUEST } from '../../core/republish.ts';
 import type { Sql } from '../../postgres/client.ts';
 import { keyPage } from '../../postgres/key-pages.ts';
 import { requestRepublish } from '../../postgres/messages.ts';
-import { readWitness } from '../../postgres/rows.ts';
+import { nextTransactionId, readWitness } from '../../postgres/rows.ts';
 import { estimateRows } from '../../postgres/tables.ts';
 import type { Log } from '../../runtime/log.ts';
 
@@ -72,8 +72,8 @@ export function createLoader({ mapping, sql, recorded, skip, log }: LoaderOption
    * synchronous standby: what was running when we began must have ended before the first row is read.
    */
   async function olderOnesEnded(signal: AbortSignal): Promise<void> {
-    const { xmax } = (await readWitness(sql, signal)).snapshot;
-    for (let first = true; (await readWitness(sql, signal)).snapshot.xmin < xmax; first = false) {
+    const next = await nextTransactionId(sql, signal);
+    for (let first = true; (await readWitness(sql, signal)).snapshot.xmin < next; first = false) {
       if (first) log.info('the initial load waits for transactions that are older');
       await delay(LOOK_EVERY_MS, undefined, { signal });
     }

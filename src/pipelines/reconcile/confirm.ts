@@ -70,7 +70,7 @@ export async function confirm<S extends Versioned, G extends Positioned>(
   const drift: Confirmed<S, G>['drift'][number][] = [];
   const firstPositions = new Map<string, string>();
   /** By id: the position with which the graph differed, and the first transaction that began after that was seen. */
-  const since = new Map<string, { readonly position: string; readonly xmax: bigint }>();
+  const since = new Map<string, { readonly position: string; readonly next: bigint }>();
   const moved = new Set<string>();
   let ok = 0;
   let open = ids;
@@ -102,12 +102,12 @@ export async function confirm<S extends Versioned, G extends Positioned>(
   const replicating = open.filter((id) => moved.has(id));
   return { ok: ok + replicating.length, drift, unconfirmed: open.filter((id) => !moved.has(id)) };
 
-  function sinceWhen({ id, graph }: { id: string; graph: Positioned | null }, { xmax }: Seen): bigint {
+  function sinceWhen({ id, graph }: { id: string; graph: Positioned | null }, { next }: Seen): bigint {
     const position = graph?.position ?? '';
     const known = since.get(id);
-    if (known?.position === position) return known.xmax;
-    since.set(id, { position, xmax });
-    return xmax;
+    if (known?.position === position) return known.next;
+    since.set(id, { position, next });
+    return next;
   }
 
   function notePosition(id: string, node: Positioned | null): void {
