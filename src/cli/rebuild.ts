@@ -25,6 +25,7 @@ export interface RebuildCommandOptions {
   readonly maxWait: number;
 }
 
+const REBUILD = 'graph rebuild';
 const STREAM = ['DATABASE_URL', 'KAFKA_BROKERS'] as const;
 
 /** Everything that can be wrong with the options is found before anything is read. */
@@ -57,7 +58,10 @@ export async function runRebuild(options: RebuildCommandOptions): Promise<void> 
     await withServers(context, async (servers) => {
       const { client, graph } = servers;
       const serverId = await serverIdOf(graph);
-      locks.push(...(await lockTarget(context, serverId, inPlace)));
+      const { slot } = mapping.source;
+      locks.push(await lockRun(live.databaseUrl, REBUILD, `${slot} ${serverId} ${neo4j.database}`));
+      // A graph in use is not repaired meanwhile.
+      if (inPlace) locks.push(await lockRun(live.databaseUrl, REPAIR, slot, REBUILD));
       await withReplaced(live, inPlace, async (replaced) => {
         if (
           replaced !== null &&
@@ -89,7 +93,7 @@ export async function runRebuild(options: RebuildCommandOptions): Promise<void> 
             },
             async onProved(result) {
               ended.proved = true;
-              // From here on it is a graph in use as any other, which sync-data may repair.
+              // From here on it may be repaired.
               for (const lock of locks.splice(1)) await lock.release();
               progress.end();
               report(result, neo4j, (performance.now() - startedAt) / 1000, follow);
@@ -107,23 +111,6 @@ export async function runRebuild(options: RebuildCommandOptions): Promise<void> 
     progress.end();
     stop.end();
     for (const lock of locks) await lock.release();
-  }
-}
-
-/** One rebuild of a graph at a time; and where the graph is in use, no sync-data either. */
-async function lockTarget(
-  { databaseUrl, mapping, neo4j }: GraphContext,
-  serverId: string,
-  inPlace: boolean,
-): Promise<RunLock[]> {
-  const { slot } = mapping.source;
-  const one = await lockRun(databaseUrl, 'graph rebuild', `${slot} ${serverId} ${neo4j.database}`);
-  if (!inPlace) return [one];
-  try {
-    return [one, await lockRun(databaseUrl, REPAIR, slot, 'graph rebuild')];
-  } catch (error) {
-    await one.release();
-    throw error;
   }
 }
 

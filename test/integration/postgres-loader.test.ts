@@ -7,7 +7,6 @@ import { createLoader, type Loader } from '../../src/pipelines/publish/loader.ts
 import { type Database, openDatabase } from '../../src/postgres/client.ts';
 import { silent } from '../support/kafka.ts';
 import { createSampleDatabase, type SampleDatabase } from '../support/sample-database.ts';
-import { servers } from '../support/servers.ts';
 import { testMapping } from '../support/test-mapping.ts';
 
 const ENTITY = 'public.entity';
@@ -19,9 +18,7 @@ let asked: RepublishRequest[];
 let said: string[];
 beforeEach(async () => {
   sample = await createSampleDatabase('loader');
-  const url = new URL(servers().databaseUrl);
-  url.pathname = `/${sample.name}`;
-  database = openDatabase(url.href);
+  database = openDatabase(sample.url);
   asked = [];
   said = [];
   await sample.client.query(

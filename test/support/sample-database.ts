@@ -6,6 +6,7 @@ import { servers } from './servers.ts';
 
 export interface SampleDatabase {
   readonly name: string;
+  readonly url: string;
   readonly client: pg.Client;
   readonly pool: pg.Pool;
   /** First column of the first row. */
@@ -27,6 +28,7 @@ export async function createSampleDatabase(prefix: string): Promise<SampleDataba
   await createTables(client);
   return {
     name,
+    url: url.href,
     client,
     pool,
     async value<T>(query: string, values: readonly unknown[] = []) {

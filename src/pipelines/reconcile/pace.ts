@@ -61,12 +61,11 @@ export function pace({ mark, everyMs = 500 }: PaceOptions): Pace {
         await look();
         await delay(SECOND_LOOK_MS, undefined, { signal });
         await look();
-        resumedAt = performance.now();
-        return;
+      } else {
+        const tookMs = performance.now() - resumedAt;
+        if (performance.now() >= nextLookAt) await look();
+        if (busy) await delay(Math.min(tookMs * REST, LONGEST_REST_MS), undefined, { signal });
       }
-      const tookMs = performance.now() - resumedAt;
-      if (performance.now() >= nextLookAt) await look();
-      if (busy) await delay(Math.min(tookMs * REST, LONGEST_REST_MS), undefined, { signal });
       resumedAt = performance.now();
     },
   };
