@@ -12,7 +12,8 @@ import type { RepairContext } from '../pipelines/reconcile/repair.ts';
 import { stillness } from '../pipelines/reconcile/stillness.ts';
 import { atFullSpeed, pace } from '../pipelines/reconcile/pace.ts';
 import { type Throttle, throttle } from '../pipelines/reconcile/throttle.ts';
-import { lagMs, waitForGraph, type WaitSources } from '../pipelines/wait.ts';
+import { replicationLag } from '../pipelines/lag.ts';
+import { waitForGraph } from '../pipelines/wait.ts';
 import { createRowReader } from '../postgres/rows.ts';
 import { inspectSlot } from '../postgres/slot.ts';
 import type { Log } from '../runtime/log.ts';
@@ -59,7 +60,7 @@ export const besideStream: BeginWay = (databases, context, options) => {
       readTwice: false,
       throttle: oneAfterTheOther([
         ...(paces === null ? [] : [paces.rest]),
-        ...(throttleMs === null ? [] : [throttled(throttleMs, waiting, context.log)]),
+        ...(throttleMs === null ? [] : [throttled(throttleMs, replicationLag(waiting, signal), context.log)]),
       ]),
     },
     repair: { caughtUp, maxWaitMs, mend: byRequest(databases.sql, runId, paced) },
@@ -115,10 +116,10 @@ function oneAfterTheOther(throttles: readonly Throttle[]): Throttle {
   };
 }
 
-function throttled(limitMs: number, waiting: WaitSources, log: Log): Throttle {
+function throttled(limitMs: number, lagMs: () => Promise<number | null>, log: Log): Throttle {
   return throttle({
     limitMs,
-    lagMs: async () => lagMs(await waiting.topicEnds(), await waiting.progress(), Date.now()),
+    lagMs,
     onPause: (lag) => {
       log.info({ lagMs: lag, limitMs }, 'the scan pauses: replication lags');
     },

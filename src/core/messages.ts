@@ -10,6 +10,8 @@ const base = z.strictObject({
   table: z.string().min(1),
   runId: z.string().min(1),
   reason: z.string(),
+  /** Where the request stands that this one is the rest of: set by the publisher alone. */
+  origin: z.string().optional(),
 });
 
 export const republishRequest = z.union([

@@ -49,12 +49,18 @@ export interface UnseenXids {
   readonly seenBy: (snapshot: Snapshot) => void;
   /** Ascending, none in another. */
   readonly ranges: () => readonly XidRange[];
+  /** A set of its own, which begins as this one is now. */
+  readonly fork: () => UnseenXids;
 }
 
 /** `recorded`: what an earlier session had not seen; `now`: any snapshot of this session's. */
 export function createUnseenXids(recorded: readonly XidRange[], now: Snapshot): UnseenXids {
-  let near = now.xmax;
-  let ranges = invisibleIn(recorded, now);
+  return unseenXids(invisibleIn(recorded, now), now.xmax);
+}
+
+function unseenXids(begun: readonly XidRange[], beginsNear: bigint): UnseenXids {
+  let ranges = [...begun];
+  let near = beginsNear;
 
   function received(xid: bigint): void {
     // From the end: commits are nearly in the order of their xids.
@@ -78,5 +84,6 @@ export function createUnseenXids(recorded: readonly XidRange[], now: Snapshot): 
       if (snapshot.xmax > near) near = snapshot.xmax;
     },
     ranges: () => [...ranges],
+    fork: () => unseenXids(ranges, near),
   };
 }

@@ -42,6 +42,8 @@ const sourceRecord = z.object({
   loads: z.record(z.string(), tableLoad),
   /** The last request to republish that the publisher emitted itself, for what was left of another; null: none yet. */
   askedAgain: lsnText.nullable(),
+  /** How many requests to republish could not be understood, ever. */
+  refusedRequests: z.int().nonnegative().default(0),
   /** Received, and not yet seen by any snapshot (I4): ranges, both ends included. */
   xids: z.array(z.tuple([xid8, xid8])),
   at: z.iso.datetime(),

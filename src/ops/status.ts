@@ -9,7 +9,8 @@ import type { PartitionProgress } from '../neo4j/progress.ts';
 import type { RebuildMark } from '../neo4j/rebuild-mark.ts';
 import type { SlotInfo } from '../postgres/slot.ts';
 import type { SourceInfo } from '../postgres/source.ts';
-import { lagMs, recordsBehind } from '../pipelines/wait.ts';
+import { lagMs } from '../pipelines/lag.ts';
+import { recordsBehind } from '../pipelines/wait.ts';
 
 export interface StatusSources {
   readonly mapping: Mapping;
@@ -63,6 +64,8 @@ export interface Status {
   /** Age of the newest change applied, while something is behind; 0 when nothing is; null if unknown. */
   readonly lagSeconds: number | null;
   readonly deadLetters: number | null;
+  /** Requests to republish that could not be understood, and were skipped; null if unknown. */
+  readonly refusedRequests: number | null;
   /** A recovery that is not finished. */
   readonly recovery: { readonly reasons: readonly string[]; readonly beganAt: string } | null;
   /** A rebuild of this graph that is not finished: readers see a part of it. */
@@ -123,6 +126,7 @@ export async function readStatus(sources: StatusSources, nowMs: number): Promise
     tables,
     lagSeconds: lag === null ? null : lag / 1000,
     deadLetters: topics.value?.deadLetters ?? null,
+    refusedRequests: control.value?.source?.refusedRequests ?? null,
     recovery: recovery === null ? null : { reasons: recovery.reasons, beganAt: recovery.beganAt },
     rebuild: rebuild === null ? null : { state: rebuild.state, startedAt: rebuild.startedAt },
     replay:
@@ -196,5 +200,7 @@ export function formatStatus(status: Status): string {
   if (status.replay !== null)
     lines.push(`a replay is not finished: ${status.replay.recordsLeft} records left`);
   lines.push(`dead letters  ${status.deadLetters ?? 'unknown'}`);
+  if ((status.refusedRequests ?? 0) > 0)
+    lines.push(`requests that could not be understood, and were skipped: ${status.refusedRequests}`);
   return `${lines.join('\n')}\n`;
 }

@@ -99,6 +99,11 @@ export async function waitForGraph(
   return marker;
 }
 
+/** As `emitMessage`, of something that asks for nothing. */
+export function emitMarker(sql: Sql, signal: AbortSignal): Promise<Lsn> {
+  return emitMessage(sql, MARKER_PREFIX, JSON.stringify({ v: 1, id: crypto.randomUUID() }), signal);
+}
+
 /** As `waitForGraph`, of the topics alone. */
 export async function waitUntilPublished(
   { mapping, sql }: Pick<WaitSources, 'mapping' | 'sql'>,
@@ -106,12 +111,7 @@ export async function waitUntilPublished(
   signal: AbortSignal,
 ): Promise<Lsn> {
   const deadline = performance.now() + timeoutMs;
-  const marker = await emitMessage(
-    sql,
-    MARKER_PREFIX,
-    JSON.stringify({ v: 1, id: crypto.randomUUID() }),
-    signal,
-  );
+  const marker = await emitMarker(sql, signal);
   await until(deadline, signal, async () => {
     const slot = await inspectSlot(sql, mapping.source.slot, signal);
     if (slot === null)
@@ -133,17 +133,6 @@ export function recordsBehind(
     const reached = next.get(`${topic}-${partition}`) ?? low;
     return sum + (end > reached ? end - reached : 0n);
   }, 0n);
-}
-
-/** Age of the newest change applied, while something is behind; 0 when nothing is; null if nothing was ever applied. */
-export function lagMs(
-  ends: readonly PartitionRange[],
-  progress: readonly PartitionProgress[],
-  nowMs: number,
-): number | null {
-  if (recordsBehind(ends, progress) === 0n) return 0;
-  const newest = Math.max(0, ...progress.map(({ committedMs }) => committedMs ?? 0));
-  return newest === 0 ? null : Math.max(0, nowMs - newest);
 }
 
 async function until(

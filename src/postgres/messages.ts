@@ -23,6 +23,16 @@ export async function emitMessage(
   return parseLsn(rows[0]?.lsn ?? '');
 }
 
+/** Whatever was committed, and flushed, before the call is behind it. */
+export async function flushedLsn(sql: Sql, signal?: AbortSignal): Promise<Lsn> {
+  const rows = await sql.query<{ lsn: string }>(
+    'select pg_catalog.pg_current_wal_flush_lsn() as lsn',
+    [],
+    signal,
+  );
+  return parseLsn(rows[0]?.lsn ?? '');
+}
+
 /** Asks the publisher for rows (I2). As `emitMessage`. */
 export function requestRepublish(sql: Sql, request: RepublishRequest, signal?: AbortSignal): Promise<Lsn> {
   return emitMessage(sql, REPUBLISH_PREFIX, JSON.stringify(request), signal);

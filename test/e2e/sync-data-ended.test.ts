@@ -14,6 +14,7 @@ const BATCH = 10;
 const idOf = (n: number) => `00000000-0000-4000-8000-${String(n).padStart(12, '0')}`;
 
 let platform: Platform;
+let publisher: Process;
 let projector: Process;
 let slowly: Proxy;
 let folder: string;
@@ -27,7 +28,8 @@ beforeAll(async () => {
   const { sql, names, env } = platform;
   slowly = await createProxy(env['DATABASE_URL'] ?? '');
   slowly.delay(5);
-  await platform.start(['publish']).logged(/streaming/);
+  publisher = platform.start(['publish']);
+  await publisher.logged(/streaming/);
   projector = platform.start(['project']);
   await sql.query(
     `insert into entity (id, type, data, created_at, last_updated_at)
@@ -159,14 +161,18 @@ describe('a run that is ended half way', () => {
   });
 });
 
-it('with --throttle pauses while replication lags, and goes on', async () => {
+it.each<[string, () => Process]>([
+  ['the graph', () => projector],
+  ['Kafka', () => publisher],
+])('with --throttle pauses while %s is behind, and goes on', async (_, slow) => {
   const results = nextResults();
   const run = slowSyncData(results, ['--dry-run', '--throttle', '200']);
   await compared(results, 3 * BATCH);
-  projector.child.kill('SIGSTOP');
+  slow().child.kill('SIGSTOP');
   try {
     await platform.sql.query(
-      `insert into extract (id, kind, value, created_at, last_updated_at) values (1, 'domain', 'example.com', now(), now())`,
+      `insert into extract (id, kind, value, created_at, last_updated_at)
+       select n, 'domain', n::text, now(), now() from (select count(*) + 1 as n from extract) as one`,
     );
     expect(await run.logged(/the scan pauses/)).toMatchObject({ limitMs: 200 });
     const paused = comparedIn(results);
@@ -175,7 +181,7 @@ it('with --throttle pauses while replication lags, and goes on', async () => {
     await delay(1200);
     expect(comparedIn(results)).toBe(paused);
   } finally {
-    projector.child.kill('SIGCONT');
+    slow().child.kill('SIGCONT');
   }
   await run.logged(/the scan goes on/);
   expect(await run.exited, run.stderr()).toBe(0);

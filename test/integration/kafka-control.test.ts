@@ -32,6 +32,7 @@ function source(session: number, acknowledged: string): ControlRecord {
     lastCommit: { lsn: '0/16B3748', xid: 750 },
     loads: {},
     askedAgain: null,
+    refusedRequests: 0,
     xids: [['751', '760']],
     at: new Date().toISOString(),
   };

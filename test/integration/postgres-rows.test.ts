@@ -3,7 +3,7 @@ import type { Tuple } from '../../src/core/change.ts';
 import type { TableMapping } from '../../src/core/mapping.ts';
 import { NO_CONTROL } from '../../src/kafka/control.ts';
 import { openDatabase } from '../../src/postgres/client.ts';
-import { createRowReader } from '../../src/postgres/rows.ts';
+import { createRowReader, type Witness } from '../../src/postgres/rows.ts';
 import { createVisibility } from '../../src/pipelines/publish/visibility.ts';
 import { inspectSource } from '../../src/postgres/source.ts';
 import { LSN_ZERO } from '../../src/core/lsn.ts';
@@ -186,7 +186,7 @@ describe('rows read now', () => {
       const visibility = await createVisibility(source.database, { state: NO_CONTROL, observed: own }, never);
       const read = await reader.range(mapping([]), { after: null, upTo: null }, 1, never);
       if (read === null) throw new Error('the table is locked');
-      const sees = visibility.expectation();
+      const sees = (witness: Witness) => visibility.expect().metBy(witness);
       expect(sees(read.witness)).toBe(true);
       for (const other of [{ systemIdentifier: '1' }, { timeline: 9 }, { inRecovery: true }]) {
         expect(() => sees({ ...read.witness, ...other })).toThrow(

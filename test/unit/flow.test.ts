@@ -1,8 +1,8 @@
-/** When the flow acknowledges: not before history is joined (I6), nor before what has to wait is asked for again. */
+/** When the flow acknowledges: not before history is joined (I6), nor before what has to wait has come again. */
 import { setImmediate as turn } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { isAppError } from '../../src/core/errors.ts';
-import { formatLsn, lsn } from '../../src/core/lsn.ts';
+import { formatLsn, type Lsn, lsn } from '../../src/core/lsn.ts';
 import type { Position } from '../../src/core/position.ts';
 import { type FlowOptions, runFlow } from '../../src/pipelines/publish/flow.ts';
 import type { PgoutputMessage } from '../../src/postgres/pgoutput.ts';
@@ -29,7 +29,8 @@ const transaction = (commitLsn: number, xid: number): StreamEvent[] => [
   }),
 ];
 const RECORD = { topic: 't', key: 'k', value: 'v', position: '' as Position };
-const answered: FlowOptions['answer'] = () => Promise.resolve({ records: [RECORD], askAgain: null });
+const answered: FlowOptions['answer'] = () => Promise.resolve({ records: [RECORD], again: null });
+const noop = () => undefined;
 const keepalive = (walEnd: number): StreamEvent => ({ type: 'keepalive', walEnd: at(walEnd) });
 
 interface More {
@@ -37,11 +38,12 @@ interface More {
   readonly end?: Error | null;
   readonly overlap?: FlowOptions['overlap'];
   readonly answer?: FlowOptions['answer'];
+  readonly prepare?: FlowOptions['prepare'];
 }
 
 /** Runs the flow on these events. What it had recorded is noted after each; `fails` is how it ended. */
 async function flow(events: readonly (readonly StreamEvent[])[], more: More = {}) {
-  const { end = null, overlap = { lsn: at(0x180), xid: 42 }, answer = answered } = more;
+  const { end = null, overlap = { lsn: at(0x180), xid: 42 }, answer = answered, prepare = noop } = more;
   const recorded: string[] = [];
   const acknowledged: string[] = [];
   const recordedAfter: number[] = [];
@@ -72,6 +74,7 @@ async function flow(events: readonly (readonly StreamEvent[])[], more: More = {}
     overlap,
     checkRelation: () => Promise.resolve(),
     answer,
+    prepare,
     beside: () => Promise.resolve(),
   }).then(
     () => null,
@@ -111,44 +114,79 @@ describe('until the last published transaction has come again', () => {
   });
 });
 
-describe('a request that cannot be answered yet', () => {
-  const events = [transaction(0x120, 40), transaction(0x140, 41), [keepalive(0x200)]];
-  /** The first of them. */
-  function postponing(askAgain: () => Promise<unknown>): More {
+describe('a request that is answered in part', () => {
+  /** The first one; its rest is flushed up to `flushed`, and at once unless it says otherwise. */
+  function inPart(emit: () => Promise<Lsn>, afterMs = 0): More {
     let requests = 0;
     return {
       overlap: null,
       answer: (...args) =>
-        requests++ === 0 ? Promise.resolve({ records: [], askAgain }) : answered(...args),
+        requests++ === 0
+          ? Promise.resolve({ records: [RECORD], again: { afterMs, emit } })
+          : answered(...args),
     };
   }
+  const flushed = (value: number) => () => Promise.resolve(at(value));
 
-  it('is asked for again before anything from it on is recorded, also when we stop', async () => {
-    const order: string[] = [];
+  it.each<[string, StreamEvent[], number[], string]>([
+    ['a transaction that ends there', transaction(0x1f8, 42), [0, 0, 1], '0/148'],
+    ['nothing more for us up to there', [keepalive(0x200)], [0, 0, 1], '0/148'],
+    ['a transaction that ends before', transaction(0x1f0, 42), [0, 0, 0], 'none'],
+    ['nothing up to before', [keepalive(0x1ff)], [0, 0, 0], 'none'],
+  ])('is acknowledged once the stream has brought the rest: %s', async (_, events, after, first) => {
     const result = await flow(
-      events,
-      postponing(() => Promise.resolve(order.push('asked again'))),
+      [transaction(0x120, 40), transaction(0x140, 41), events],
+      inPart(flushed(0x200)),
     );
-    expect(order).toEqual(['asked again']);
-    expect(result.recordedAfter).toEqual([0, 0, 0]);
-    expect(result).toMatchObject({ fails: null, recorded: result.acknowledged, sent: 1 });
-    expect(result.recorded.at(-1)).toBe('0/148');
+    expect(result.recordedAfter.map((n) => Math.min(n, 1))).toEqual(after);
+    expect(result.recorded[0] ?? 'none').toBe(first);
+    expect(result).toMatchObject({
+      fails: null,
+      sent: events.length > 1 ? 3 : 2,
+      acknowledged: result.recorded,
+    });
   });
 
-  it('is the end if it cannot be asked for again, and nothing of it is recorded', async () => {
+  it('is the end if the rest cannot be asked for, and nothing of it is recorded', async () => {
     const refused = new Error('no connection');
     const result = await flow(
-      events,
-      postponing(() => Promise.reject(refused)),
+      [transaction(0x120, 40), transaction(0x140, 41), [keepalive(0x200)]],
+      inPart(() => Promise.reject(refused)),
     );
     expect(result).toMatchObject({ fails: refused, recorded: [], acknowledged: [] });
   });
 
-  it('comes again by itself if the stream is lost', async () => {
-    const lost = new Error('lost');
+  it.each([
+    ['the stream is lost', new Error('lost')],
+    ['we stop', null],
+  ])('comes again by itself, and is not asked for, if %s before its time', async (_, end) => {
     let asked = 0;
-    const result = await flow(events, { ...postponing(() => Promise.resolve(asked++)), end: lost });
-    expect(result).toMatchObject({ fails: lost, recorded: [], acknowledged: [] });
+    const emit = () => Promise.resolve(at(0x200 + asked++));
+    const result = await flow([transaction(0x120, 40), [keepalive(0x300)]], { ...inPart(emit, 60_000), end });
+    expect(result).toMatchObject({ fails: end, recorded: [], acknowledged: [] });
     expect(asked).toBe(0);
+  });
+});
+
+describe('messages that were received', () => {
+  it('are prepared before their turn, two at a time and in their order', async () => {
+    const said: string[] = [];
+    const prefixed = (n: number): StreamEvent[] =>
+      transaction(0x100 + n * 0x10, n).map((one) =>
+        one.type === 'message' && one.message.kind === 'message'
+          ? { ...one, message: { ...one.message, prefix: String(n) } }
+          : one,
+      );
+    await flow([[1, 2, 3, 4].flatMap(prefixed), prefixed(5)], {
+      overlap: null,
+      prepare: ({ prefix }) => said.push(`prepare ${prefix}`),
+      answer: (message) => {
+        said.push(`answer ${message.prefix}`);
+        return Promise.resolve({ records: [], again: null });
+      },
+    });
+    expect(said.join(', ')).toBe(
+      'prepare 1, prepare 2, answer 1, prepare 3, answer 2, prepare 4, answer 3, answer 4, prepare 5, answer 5',
+    );
   });
 });

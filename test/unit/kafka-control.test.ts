@@ -17,6 +17,7 @@ function source(session: number, acknowledged: string | null): string {
     lastCommit: { lsn: '0/1', xid: 4_294_967_295 },
     loads: {},
     askedAgain: null,
+    refusedRequests: 0,
     xids: [['18446744073709551614', '18446744073709551615']],
     at: AT,
   });

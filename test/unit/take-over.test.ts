@@ -23,6 +23,7 @@ const recorded: SourceRecord = {
   lastCommit: { lsn: '0/180', xid: 42 },
   loads: {},
   askedAgain: null,
+  refusedRequests: 0,
   xids: [],
   at: '2026-11-24T00:00:00.000Z',
 };
@@ -53,7 +54,7 @@ async function begin(timeline: number, overlap: Extract<SourceDecision, { kind: 
   const session = await takeOver(prepared, testMapping('unit').mapping, control as ControlWriter, {
     xids: () => [],
     loads: () => ({}),
-    askedAgain: () => null,
+    requests: () => ({ askedAgain: null, refusedRequests: 0 }),
   });
   return { session, written };
 }

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Position } from '../../src/core/position.ts';
 import { throttle } from '../../src/pipelines/reconcile/throttle.ts';
-import { lagMs } from '../../src/pipelines/wait.ts';
+import { lagMs } from '../../src/pipelines/lag.ts';
 
 const LIMIT_MS = 1000;
 

@@ -6,8 +6,9 @@
  * Guarantee (I9): PostgreSQL is told of an LSN only when every record of every transaction up to it is in Kafka, and
  * the control topic remembers that LSN. Records leave as they arrive, so a transaction of any size fits in memory.
  * A logical message is answered in line: the records that answer it have its position, and stand where it stood (I3).
- * What cannot be answered yet is asked again, by a message further on: until that is durable nothing from here on is
- * acknowledged, while the stream goes on.
+ * What cannot be answered yet, or not at once, is asked for by a message further on: until that has come, nothing from
+ * here on is acknowledged, while the stream goes on. (That it is durable is not enough: a standby that is promoted may not
+ * have it. What the stream brings, a synchronised one has.)
  *
  * On failure nothing more is sent; what had become durable before it is still acknowledged. The rest comes again from
  * the slot, and the projector's fences make the second time harmless.
@@ -16,7 +17,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { createAcknowledgements, type Safe } from '../../core/acknowledgements.ts';
 import type { MessageChange, Relation, TransactionInfo } from '../../core/change.ts';
 import type { AppError } from '../../core/errors.ts';
-import { formatLsn, type Lsn } from '../../core/lsn.ts';
+import { formatLsn, type Lsn, LSN_ZERO } from '../../core/lsn.ts';
 import { type DataRecord, recordBytes, type RecordEncoder } from '../../core/records.ts';
 import type { StreamEvent } from '../../postgres/stream.ts';
 import type { TransactionEnd, Transactions } from '../../postgres/transactions.ts';
@@ -40,6 +41,8 @@ export interface FlowOptions {
   /** Called with each version of a table before its rows; throws if the mapping does not fit it. */
   readonly checkRelation: (relation: Relation) => Promise<void>;
   readonly answer: (message: MessageChange, signal: AbortSignal) => Promise<Answer>;
+  /** Called with a message that is received, and soon to be answered. */
+  readonly prepare: (message: Pick<MessageChange, 'prefix' | 'content'>, signal: AbortSignal) => void;
   /** Runs beside the flow until the signal; its failure is the flow's. */
   readonly beside: (signal: AbortSignal) => Promise<void>;
   /** Called for each transaction's end, before anything of it is known to be durable. */
@@ -48,15 +51,20 @@ export interface FlowOptions {
 
 export interface Answer {
   readonly records: readonly DataRecord[];
-  /** Emits the message once more, if it could not be answered; durable when resolved. */
-  readonly askAgain: (() => Promise<unknown>) | null;
+  /** What is left of the request; null: nothing. */
+  readonly again: {
+    readonly afterMs: number;
+    /** Emits a message that asks for it; to where in the WAL, at most, it has been emitted. */
+    readonly emit: () => Promise<Lsn>;
+  } | null;
 }
 
 const BATCH_RECORDS = 2000;
 const BATCH_BYTES = 1_000_000;
 const ACKNOWLEDGE_EVERY_MS = 50;
 const IDLE_EVERY_MS = 1000;
-const ASK_AGAIN_AFTER_MS = 2000;
+/** Messages that are being prepared, the one that is answered next among them. */
+const PREPARED = 2;
 
 /** Resolves when the events end and everything is acknowledged; rejects with the first failure. */
 export async function runFlow(options: FlowOptions): Promise<void> {
@@ -74,8 +82,11 @@ export async function runFlow(options: FlowOptions): Promise<void> {
   let opened = 0;
   let current = 0;
   const asking = new Set<Promise<void>>();
-  const hurry = new AbortController();
-  const lost = new AbortController();
+  /** What holds up acknowledging until the stream has come to an LSN. */
+  const awaited = new Map<number, Lsn>();
+  /** The stream has brought everything up to here. */
+  let brought = LSN_ZERO;
+  const stopped = new AbortController();
   let sending: Promise<void> | null = null;
   let { overlap } = options;
   let idleOfferedAt = 0;
@@ -115,25 +126,38 @@ export async function runFlow(options: FlowOptions): Promise<void> {
 
   async function answer(message: MessageChange): Promise<void> {
     flush(); // reading takes its time
-    const { records, askAgain } = await options.answer(message, failure.signal);
+    const { records, again } = await options.answer(message, failure.signal);
     for (const record of records) await add(record);
-    if (askAgain === null) return;
+    if (again === null) return;
     const held = opened++;
     tracker.opened(held);
-    const asked = ask(askAgain, held)
+    const asked = ask(again, held)
       .catch(fail)
       .finally(() => asking.delete(asked));
     asking.add(asked);
   }
 
-  async function ask(askAgain: () => Promise<unknown>, held: number): Promise<void> {
-    const signal = AbortSignal.any([hurry.signal, lost.signal, failure.signal]);
-    await delay(ASK_AGAIN_AFTER_MS, undefined, { signal }).catch(() => undefined);
+  async function ask({ afterMs, emit }: NonNullable<Answer['again']>, held: number): Promise<void> {
+    const signal = AbortSignal.any([stopped.signal, failure.signal]);
+    if (afterMs > 0) await delay(afterMs, undefined, { signal }).catch(() => undefined);
     // The message was not acknowledged: it comes again by itself.
-    if (lost.signal.aborted || failure.signal.aborted) return;
-    await askAgain();
-    tracker.durable(held);
-    offer();
+    if (signal.aborted) return;
+    awaited.set(held, await emit());
+    release();
+  }
+
+  function release(): void {
+    for (const [held, at] of awaited) {
+      if (at > brought) continue;
+      awaited.delete(held);
+      tracker.durable(held);
+      offer();
+    }
+  }
+
+  function reached(lsn: Lsn): void {
+    brought = lsn;
+    if (awaited.size > 0) release();
   }
 
   async function drainSends(): Promise<void> {
@@ -150,6 +174,7 @@ export async function runFlow(options: FlowOptions): Promise<void> {
 
   function idle(lsn: Lsn): void {
     if (overlap !== null && lsn > overlap.lsn) throw lastCommitMissing(overlap.lsn);
+    reached(lsn);
     tracker.idle(lsn);
     const now = performance.now();
     if (now - idleOfferedAt < IDLE_EVERY_MS) return;
@@ -169,13 +194,21 @@ export async function runFlow(options: FlowOptions): Promise<void> {
     if (commitLsn === overlap?.lsn) overlap = null;
     options.onCommit?.(end);
     tracker.ended({ endLsn: end.endLsn, commitLsn, xid });
+    reached(end.endLsn);
     if (tracker.inFlight === 0) offer();
+  }
+
+  function prepareNext(messages: Iterator<Message, void>): void {
+    const { value } = messages.next();
+    if (value !== undefined) options.prepare(value, failure.signal);
   }
 
   async function read(): Promise<void> {
     for await (const events of options.events) {
       failure.signal.throwIfAborted();
       const now = Date.now();
+      const messages = messagesIn(events);
+      for (let i = 0; i < PREPARED; i += 1) prepareNext(messages);
       for (const event of events) {
         if (event.type === 'message' && event.message.kind === 'relation')
           await options.checkRelation(event.message.relation);
@@ -190,8 +223,10 @@ export async function runFlow(options: FlowOptions): Promise<void> {
           continue;
         }
         requireOverlap(next.transaction);
-        if (next.op === 'm') await answer(next);
-        else for (const record of encoder.encode(next, now)) await add(record);
+        if (next.op === 'm') {
+          await answer(next);
+          prepareNext(messages);
+        } else for (const record of encoder.encode(next, now)) await add(record);
       }
       flush();
     }
@@ -207,10 +242,8 @@ export async function runFlow(options: FlowOptions): Promise<void> {
   const beside = options.beside(AbortSignal.any([ended.signal, failure.signal])).catch(fail);
   try {
     await Promise.race([read(), failed]);
-    hurry.abort();
-    await Promise.all(asking);
   } finally {
-    lost.abort();
+    stopped.abort();
     await drainSends();
     await Promise.all(asking);
     ended.abort();
@@ -218,6 +251,14 @@ export async function runFlow(options: FlowOptions): Promise<void> {
     if (!failure.signal.aborted) await acknowledger.drain();
   }
   failure.signal.throwIfAborted();
+}
+
+type Message = Pick<MessageChange, 'prefix' | 'content'>;
+
+function* messagesIn(events: readonly StreamEvent[]): Generator<Message, void> {
+  for (const event of events)
+    if (event.type === 'message' && event.message.kind === 'message' && event.message.transactional)
+      yield event.message;
 }
 
 function lastCommitMissing(at: Lsn): AppError {

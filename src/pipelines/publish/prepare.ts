@@ -181,6 +181,7 @@ export function beginning(
     lastCommit: null,
     loads: {},
     askedAgain: null,
+    refusedRequests: 0,
     xids: [],
     at: new Date().toISOString(),
   };

@@ -15,7 +15,7 @@ import { formatLsn, LSN_ZERO } from '../../core/lsn.ts';
 import type { Mapping } from '../../core/mapping.ts';
 import { maxRecordBytes, recordEncoder } from '../../core/records.ts';
 import { createKafka, type KafkaClient, type KafkaOptions } from '../../kafka/client.ts';
-import { unfinishedRecovery } from '../../kafka/control.ts';
+import { type SourceRecord, unfinishedRecovery } from '../../kafka/control.ts';
 import { createPublisher } from '../../kafka/publisher.ts';
 import { watchTopics } from '../../kafka/topic-ids.ts';
 import { type Database, openDatabase, type Sql, withDeadline } from '../../postgres/client.ts';
@@ -59,7 +59,7 @@ export function publishService(options: PublishOptions): Service {
       const connected = async () => {
         const sql = openDatabase(options.databaseUrl);
         const reader = openDatabase(options.databaseUrl, {
-          maxConnections: 1,
+          maxConnections: 2,
           lockTimeoutMs: LOCK_TIMEOUT_MS,
         });
         await session({ ...options, sql, reader, client }, signal).finally(() =>
@@ -107,14 +107,15 @@ async function session(context: Context, signal: AbortSignal): Promise<void> {
       skip: !context.initialLoad && unfinishedRecovery(prepared.state) === null,
       log,
     });
-    const asked = { again: prepared.state.source?.askedAgain ?? null };
+    const { askedAgain = null, refusedRequests = 0 } = prepared.state.source ?? {};
+    const requests = { askedAgain, refusedRequests };
     const taken = await takeOver(prepared, mapping, control, {
       xids: visibility.recorded,
       loads: loader.loads,
-      askedAgain: () => asked.again,
+      requests: () => requests,
     });
     log.info({ epoch: taken.epoch, session: taken.session, slot: mapping.source.slot }, 'streaming');
-    const running = { prompt, visibility, loader, asked, topics: prepared.topics, topicsChanged };
+    const running = { prompt, visibility, loader, requests, topics: prepared.topics, topicsChanged };
     await publish(context, stream, taken, running, prepared.observed.database);
   } finally {
     await stream?.close();
@@ -126,7 +127,7 @@ interface Running {
   readonly prompt: Sql;
   readonly visibility: Visibility;
   readonly loader: Loader;
-  readonly asked: { again: string | null };
+  readonly requests: { -readonly [Of in 'askedAgain' | 'refusedRequests']: SourceRecord[Of] };
   readonly topics: ReadonlyMap<string, string>;
   /** Aborted when they are not what they were: nothing more is sent to them. */
   readonly topicsChanged: AbortController;
@@ -136,7 +137,7 @@ async function publish(
   { mapping, reader, client, log }: Context,
   stream: ReplicationStream,
   taken: Session,
-  { prompt, visibility, loader, asked, topics, topicsChanged }: Running,
+  { prompt, visibility, loader, requests, topics, topicsChanged }: Running,
   database: string,
 ): Promise<void> {
   const { epoch, session } = taken;
@@ -162,8 +163,9 @@ async function publish(
     visibility,
     encoder,
     onAnswered: loader.answered,
+    onRefused: () => (requests.refusedRequests += 1),
     onAskedAgain(lsn) {
-      asked.again = formatLsn(lsn);
+      requests.askedAgain = formatLsn(lsn);
     },
     log,
   });
@@ -204,6 +206,7 @@ async function publish(
       acknowledge(lsn) {
         stream.acknowledge(lsn);
       },
+      prepare: republisher.prepare,
       async answer(message, stop) {
         try {
           return await republisher.answer(message, stop);

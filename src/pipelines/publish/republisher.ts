@@ -3,14 +3,17 @@
  *
  *   message at M ─▶ what is asked ─▶ the rows as they are now ─▶ r for each, d for each listed key without one, all at M
  *
- * Guarantee: what is published at M was read by a snapshot that sees every transaction up to M's own. A reading too
- * early is tried again for a moment; then the request is emitted once more and answered where that stands, so that
- * neither a silent synchronous standby nor a locked table holds up the stream. So is what goes beyond 1,000 rows or 4 MiB.
+ * Guarantee: what is published at M was read by a snapshot that sees every transaction up to M's own. Reading may begin
+ * once the message is received, before its turn has come; what was read too early is read again for a moment, and then
+ * the request is emitted once more and answered where that stands, so that neither a silent synchronous standby nor a
+ * locked table holds up the stream. So is what goes beyond 1,000 rows or 4 MiB. Of a rest that a crash has had emitted
+ * twice, the second is passed over.
  * On failure: a request that cannot be understood is counted, logged without its content, and skipped.
  */
+import { createHash } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { MessageChange } from '../../core/change.ts';
-import type { Lsn } from '../../core/lsn.ts';
+import { formatLsn, type Lsn } from '../../core/lsn.ts';
 import { type Mapping, tableByName, type TableMapping } from '../../core/mapping.ts';
 import { parseRepublishRequest, REPUBLISH_PREFIX, type RepublishRequest } from '../../core/messages.ts';
 import type { RecordEncoder } from '../../core/records.ts';
@@ -23,11 +26,11 @@ import {
   ROWS_PER_REQUEST,
 } from '../../core/republish.ts';
 import type { Sql } from '../../postgres/client.ts';
-import { requestRepublish } from '../../postgres/messages.ts';
+import { flushedLsn, requestRepublish } from '../../postgres/messages.ts';
 import type { RowReader, RowsRead } from '../../postgres/rows.ts';
 import type { Log } from '../../runtime/log.ts';
 import type { Answer } from './flow.ts';
-import type { Visibility } from './visibility.ts';
+import type { Expectation, Visibility } from './visibility.ts';
 
 export interface RepublisherOptions {
   readonly mapping: Mapping;
@@ -37,74 +40,131 @@ export interface RepublisherOptions {
   readonly encoder: RecordEncoder;
   /** Called when nothing is left of the request. */
   readonly onAnswered: (request: RepublishRequest, commitLsn: Lsn) => void;
+  /** Called when one cannot be understood; how many there were, this one with them. */
+  readonly onRefused: () => number;
   /** Called when what is left of one was asked for by another. */
   readonly onAskedAgain: (lsn: Lsn) => void;
   readonly log: Log;
 }
 
 export interface Republisher {
+  /** Begins to read what a message asks for that is received, and soon to be answered. */
+  readonly prepare: (message: Pick<MessageChange, 'prefix' | 'content'>, signal: AbortSignal) => void;
   readonly answer: (message: MessageChange, signal: AbortSignal) => Promise<Answer>;
+}
+
+interface Asked {
+  readonly request: RepublishRequest;
+  readonly table: TableMapping;
+  readonly reading: Reading;
+}
+
+interface Begun extends Asked {
+  readonly expectation: Expectation;
+  /** null: not to be had. */
+  readonly found: Promise<RowsRead | null>;
 }
 
 /** A commit is visible moments after it can be decoded, unless it waits for a standby. */
 const PATIENCE_MS = 100;
 const POLL_MS = 5;
-const NOTHING: Answer = { records: [], askAgain: null };
+const ASK_AGAIN_AFTER_MS = 2000;
+/** What is behind them in the stream is long acknowledged. */
+const RESTS_REMEMBERED = 10_000;
+const NOTHING: Answer = { records: [], again: null };
 
 export function createRepublisher(options: RepublisherOptions): Republisher {
   const { mapping, sql, rows, visibility, encoder, log } = options;
-  let refused = 0;
+  /** By content, of messages that are still to be answered. */
+  const prepared = new Map<Buffer, Begun>();
+  /** Digests of the rests that were answered. */
+  const answered = new Set<string>();
   let postponed = 0;
 
-  function understand(content: Buffer): [RepublishRequest, TableMapping, Reading] | string {
+  function understand(content: Buffer): Asked | string {
     const request = parseRepublishRequest(content);
     if (request === null) return 'it is not of the documented form';
     const table = tableByName(mapping, request.table);
     if (table === undefined) return 'its table is not mapped';
     const reading = readingOf(request, table);
-    return reading === null ? 'its keys are not those of the table' : [request, table, reading];
+    return reading === null ? 'its keys are not those of the table' : { request, table, reading };
+  }
+
+  function read({ table, reading }: Asked, signal: AbortSignal): Promise<RowsRead | null> {
+    return reading.kind === 'keys'
+      ? rows.keys(table, reading.keys, signal)
+      : rows.range(table, reading, ROWS_PER_REQUEST + 1, signal);
   }
 
   /** null: not yet to be had. */
-  async function read(table: TableMapping, reading: Reading, signal: AbortSignal): Promise<RowsRead | null> {
+  async function readInTime(asked: Asked, signal: AbortSignal): Promise<RowsRead | null> {
     const deadline = performance.now() + PATIENCE_MS;
-    const sees = visibility.expectation();
-    for (;;) {
-      const found =
-        reading.kind === 'keys'
-          ? await rows.keys(table, reading.keys, signal)
-          : await rows.range(table, reading, ROWS_PER_REQUEST + 1, signal);
-      if (found === null || sees(found.witness)) return found;
-      if (performance.now() > deadline) return null;
-      await delay(POLL_MS, undefined, { signal });
+    const expectation = visibility.expect();
+    try {
+      for (;;) {
+        const found = await read(asked, signal);
+        if (found === null || expectation.metBy(found.witness)) return found;
+        if (performance.now() > deadline) return null;
+        await delay(POLL_MS, undefined, { signal });
+      }
+    } finally {
+      expectation.end();
     }
   }
 
-  async function emit(request: RepublishRequest): Promise<void> {
+  /** null: it has to be read now. */
+  async function readBefore({ expectation, found }: Begun): Promise<RowsRead | null> {
+    const rows = await found;
+    expectation.end();
+    return rows !== null && expectation.metBy(rows.witness) ? rows : null;
+  }
+
+  async function emit(request: RepublishRequest): Promise<Lsn> {
     options.onAskedAgain(await requestRepublish(sql, request));
+    return flushedLsn(sql);
   }
 
   return {
+    prepare({ prefix, content }, signal) {
+      if (prefix !== REPUBLISH_PREFIX) return;
+      const asked = understand(content);
+      if (typeof asked === 'string') return;
+      const expectation = visibility.expect();
+      // Whatever it fails by shows when it is read in its turn.
+      const found = read(asked, signal).catch(() => null);
+      prepared.set(content, { ...asked, expectation, found });
+    },
     async answer(message, signal) {
       const { prefix, content, position, ownLsn, transaction } = message;
       if (prefix !== REPUBLISH_PREFIX) return NOTHING;
-      const understood = understand(content);
-      if (typeof understood === 'string') {
-        refused += 1;
-        log.warn({ position, refused }, `a request to republish is skipped: ${understood}`);
+      const begun = prepared.get(content);
+      prepared.delete(content);
+      const asked = begun ?? understand(content);
+      if (typeof asked === 'string') {
+        log.warn({ position, refused: options.onRefused() }, `a request to republish is skipped: ${asked}`);
         return NOTHING;
       }
-      const [request, table, reading] = understood;
+      const { request, table, reading } = asked;
+      const digest = createHash('sha1').update(content).digest('base64');
       const startedAt = performance.now();
       visibility.received(transaction.xid);
-      const found = await read(table, reading, signal);
+      const early = begun === undefined ? null : await readBefore(begun);
+      if (answered.has(digest)) {
+        log.debug({ position, table: table.table }, 'the rest of a request comes a second time: passed over');
+        return NOTHING;
+      }
+      const origin = request.origin ?? formatLsn(ownLsn);
+      const found = early ?? (await readInTime(asked, signal));
       if (found === null) {
         postponed += 1;
         log.debug(
           { position, table: table.table, postponed },
           'a request to republish has to wait: asked again',
         );
-        return { records: [], askAgain: () => emit(request) };
+        return {
+          records: [],
+          again: { afterMs: ASK_AGAIN_AFTER_MS, emit: () => emit({ ...request, origin }) },
+        };
       }
 
       const { relation, keys } = found;
@@ -121,7 +181,7 @@ export function createRepublisher(options: RepublisherOptions): Republisher {
             ? restOfRange(request, last)
             : null;
       if (rest === null) options.onAnswered(request, transaction.commitLsn);
-      else await emit(rest);
+      if (request.origin !== undefined) remember(digest);
       const now = Date.now();
       const records = tuples.flatMap((after) =>
         relation === null
@@ -137,11 +197,24 @@ export function createRepublisher(options: RepublisherOptions): Republisher {
           runId,
           rows: tuples.length,
           absent: absent.length,
+          readBefore: early !== null,
+          last: rest === null,
           ms: Math.round(performance.now() - startedAt),
         },
         'republished',
       );
-      return { records, askAgain: null };
+      return {
+        records,
+        again: rest === null ? null : { afterMs: 0, emit: () => emit({ ...rest, origin }) },
+      };
     },
   };
+
+  function remember(digest: string): void {
+    answered.add(digest);
+    for (const oldest of answered) {
+      if (answered.size <= RESTS_REMEMBERED) break;
+      answered.delete(oldest);
+    }
+  }
 }

@@ -27,7 +27,7 @@ export interface SessionState {
   /** Received, and seen by no snapshot yet. */
   readonly xids: () => SourceRecord['xids'];
   readonly loads: (acknowledged: Lsn) => Loads;
-  readonly askedAgain: () => SourceRecord['askedAgain'];
+  readonly requests: () => Pick<SourceRecord, 'askedAgain' | 'refusedRequests'>;
 }
 
 /** Durable when resolved: from here on every record of an older session is stale. */
@@ -57,7 +57,7 @@ export async function takeOver(
         ? (lastCommit ?? recorded?.lastCommit ?? null)
         : { lsn: formatLsn(safe.lastCommit.commitLsn), xid: safe.lastCommit.xid },
     loads: current.loads(safe.lsn),
-    askedAgain: current.askedAgain(),
+    ...current.requests(),
     xids: current.xids(),
     at: new Date().toISOString(),
   });

@@ -8,7 +8,7 @@
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { AppError } from '../../core/errors.ts';
-import { createUnseenXids, invisibleIn } from '../../core/snapshots.ts';
+import { createUnseenXids, invisibleIn, type UnseenXids } from '../../core/snapshots.ts';
 import type { SourceRecord } from '../../kafka/control.ts';
 import type { Sql } from '../../postgres/client.ts';
 import { readWitness, type Witness } from '../../postgres/rows.ts';
@@ -17,11 +17,17 @@ import type { Prepared } from './prepare.ts';
 
 export interface Visibility {
   readonly received: (xid: number) => void;
-  /** To be taken before a reading; tells of its witness whether it saw all that had been received until then. */
-  readonly expectation: () => (witness: Witness) => boolean;
+  /** To be taken before a reading. */
+  readonly expect: () => Expectation;
   /** For the control topic. */
   readonly recorded: () => SourceRecord['xids'];
   readonly watch: (signal: AbortSignal) => Promise<void>;
+}
+
+/** Of a reading: everything that is received until it is ended, even if another snapshot has seen it meanwhile. */
+export interface Expectation {
+  readonly metBy: (witness: Witness) => boolean;
+  readonly end: () => void;
 }
 
 const LOOK_EVERY_MS = 1000;
@@ -35,6 +41,7 @@ export async function createVisibility(
 ): Promise<Visibility> {
   const recorded = (state.source?.xids ?? []).map(([from, to]) => [BigInt(from), BigInt(to)] as const);
   const unseen = createUnseenXids(recorded, snapshotOf(await readWitness(sql, signal)));
+  const expected = new Set<UnseenXids>();
 
   function snapshotOf({ systemIdentifier, timeline, inRecovery, snapshot }: Witness): Witness['snapshot'] {
     const same = systemIdentifier === observed.systemIdentifier && timeline === observed.timeline;
@@ -51,10 +58,17 @@ export async function createVisibility(
   }
 
   return {
-    received: unseen.received,
-    expectation() {
-      const received = unseen.ranges();
-      return (witness) => invisibleIn(received, snapshotOf(witness)).length === 0;
+    received(xid) {
+      unseen.received(xid);
+      for (const xids of expected) xids.received(xid);
+    },
+    expect() {
+      const xids = unseen.fork();
+      expected.add(xids);
+      return {
+        metBy: (witness) => invisibleIn(xids.ranges(), snapshotOf(witness)).length === 0,
+        end: () => expected.delete(xids),
+      };
     },
     recorded: () => unseen.ranges().map(([from, to]) => [from.toString(), to.toString()]),
     async watch(signal) {
