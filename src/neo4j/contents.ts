@@ -135,7 +135,7 @@ function relationshipPatterns(target: RelationshipTarget): Pattern[] {
 }
 
 /** Text and integers have an order each; between them there is none. */
-const SPACES = [
+export const KEY_SPACES = [
   { kind: 'STRING', lowest: '' },
   { kind: 'INTEGER', lowest: -(1n << 63n) },
 ] as const;
@@ -147,7 +147,7 @@ async function* pagesOf(
   limit: () => number,
 ): AsyncGenerator<readonly GraphKey[]> {
   const key = `x.${quote(keyProperty)}`;
-  for (const { kind, lowest } of SPACES) {
+  for (const { kind, lowest } of KEY_SPACES) {
     let after: GraphKey | null = null;
     for (;;) {
       const most = limit();

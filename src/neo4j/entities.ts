@@ -1,8 +1,10 @@
 /** The graph's side of sync-data: ids and timestamps of nodes that stand for rows, in pages by key. Stubs are none. */
 import type { Stamp } from '../core/drift.ts';
 import type { EntityFilter, EntityTable } from '../core/entity-table.ts';
+import type { GraphKey } from '../core/keys.ts';
 import type { NodeTarget } from '../core/mapping.ts';
 import type { Graph, GraphRow } from './client.ts';
+import { KEY_SPACES } from './contents.ts';
 import { quote } from './cypher.ts';
 
 export interface PositionedStamp extends Stamp {
@@ -71,18 +73,28 @@ function integerOf(value: unknown): bigint | null {
   return typeof value === 'bigint' ? value : null;
 }
 
-/** Values of the key property of the relationships, of these types, that the nodes have. */
-export async function relationshipKeys(
+/** Values of the key property of the relationships, of these types, that the nodes have: each once, text, then integers. */
+export async function* relationshipKeys(
   graph: Graph,
   { label, keyProperty: nodeKey }: Pick<NodeTarget, 'label' | 'keyProperty'>,
-  types: readonly string[],
-  keyProperty: string,
+  { types, keyProperty }: { readonly types: readonly string[]; readonly keyProperty: string },
   ids: readonly string[],
-): Promise<readonly unknown[]> {
-  const rows = await graph.run(
-    `UNWIND $ids AS id MATCH (n:${quote(label)} {${quote(nodeKey)}: id})-[r:${types.map(quote).join('|')}]-()
-     RETURN DISTINCT r.${quote(keyProperty)} AS key`,
-    { ids },
-  );
-  return rows.map((row) => row['key']);
+  limit: number,
+): AsyncGenerator<readonly GraphKey[]> {
+  for (const { kind, lowest } of KEY_SPACES) {
+    for (let after: GraphKey | null = null; ;) {
+      const [row]: readonly GraphRow[] = await graph.run(
+        `UNWIND $ids AS id MATCH (n:${quote(label)} {${quote(nodeKey)}: id})-[r:${types.map(quote).join('|')}]-()
+         WITH DISTINCT r.${quote(keyProperty)} AS key
+         WHERE key IS :: ${kind} NOT NULL AND key ${after === null ? '>=' : '>'} $after
+         WITH key ORDER BY key LIMIT $limit RETURN collect(key) AS keys`,
+        { ids, after: after ?? lowest, limit: BigInt(limit) },
+        { timeoutMs: Infinity },
+      );
+      const keys = row?.['keys'] as GraphKey[];
+      if (keys.length > 0) yield keys;
+      if (keys.length < limit) break;
+      after = keys.at(-1) ?? null;
+    }
+  }
 }

@@ -1,12 +1,13 @@
 /** PostgreSQL's side of sync-data: ids and timestamps of entities, in pages by key, each page a statement of its own. */
 import type { Stamp } from '../core/drift.ts';
 import type { EntityFilter, EntityTable } from '../core/entity-table.ts';
-import { canonicalKey } from '../core/keys.ts';
+import { canonicalKey, type KeyParts } from '../core/keys.ts';
 import type { KeyKind } from '../core/mapping-schema.ts';
 import type { TableMapping } from '../core/mapping.ts';
 import { parseSnapshot, type Snapshot } from '../core/snapshots.ts';
 import { timestampMicros } from '../core/values.ts';
 import type { Sql } from './client.ts';
+import { keyBetween, keyOrder } from './key-sql.ts';
 import { quoteIdentifier, quoteTable } from './sql.ts';
 
 /** A row as one statement saw it: another version of it has another `version`. */
@@ -121,7 +122,7 @@ function stampOf({ id, updated_at }: Row): Stamp {
   return { id, micros: timestampMicros(updated_at ?? '') };
 }
 
-/** Keys, as text, of the table's rows of which one of `columns` is one of `ids`. */
+/** Keys, as text, of the table's rows of which one of `columns` is one of `ids`: a page, in the order of keys. */
 export async function keysByColumns(
   sql: Sql,
   table: TableMapping,
@@ -130,14 +131,17 @@ export async function keysByColumns(
     readonly kind: 'uuid' | 'text';
     readonly ids: readonly string[];
   },
+  { after, limit }: { readonly after: KeyParts | null; readonly limit: number },
   signal: AbortSignal,
-): Promise<readonly (readonly string[])[]> {
-  const ids = by.ids.filter((id) => canBe(by.kind, id));
-  const key = table.key.map(({ name }) => `${quoteIdentifier(name)}::text`).join(', ');
-  const conditions = by.columns.map((column) => `${quoteIdentifier(column)} = any($1::${by.kind}[])`);
+): Promise<readonly KeyParts[]> {
+  const values: unknown[] = [by.ids.filter((id) => canBe(by.kind, id))];
+  const key = table.key.map(({ name }) => `t.${quoteIdentifier(name)}::text`).join(', ');
+  const conditions = by.columns.map((column) => `t.${quoteIdentifier(column)} = any($1::${by.kind}[])`);
   const rows = await sql.query<{ key: string[] }>(
-    `select to_jsonb(array[${key}])::text as key from ${quoteTable(table)} where ${conditions.join(' or ')}`,
-    [ids],
+    `select to_jsonb(array[${key}])::text as key from ${quoteTable(table)} as t
+      where (${conditions.join(' or ')}) and ${keyBetween(table.key, { after, upTo: null }, values)}
+      order by ${keyOrder(table.key)} limit ${limit}`,
+    values,
     signal,
   );
   return rows.map((row) => JSON.parse(String(row.key)) as string[]);

@@ -48,10 +48,12 @@ export function both(one: Left, other: Left): Left {
  * not wait behind those of an entity that everything is related to.
  */
 export function byRequest(sql: Sql, runId: string, pace: (() => Promise<void>) | null): Mend {
+  let asked = 0;
   return async (table, keys, signal) => {
-    for (const [i, request] of keyRequests(table, keys, { runId, reason: 'sync-data' }).entries()) {
-      if (i > 0 && i % UNPACED === 0) await pace?.();
+    for (const request of keyRequests(table, keys, { runId, reason: 'sync-data' })) {
+      if (asked > 0 && asked % UNPACED === 0) await pace?.();
       await requestRepublish(sql, request, signal);
+      asked += 1;
     }
   };
 }

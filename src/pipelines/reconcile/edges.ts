@@ -1,10 +1,15 @@
 /**
  * The relationships that come or go with an entity (design §6.4): those of its rows, and those of its node. Asked for by
- * the keys of their rows, of which the graph keeps the text.
+ * the keys of their rows, of which the graph keeps the text. In pages: everything may be related to one entity.
  */
 import type { EntityTable } from '../../core/entity-table.ts';
 import { type KeyParts, partsOf } from '../../core/keys.ts';
-import { type Mapping, relationshipTypes, type TableMapping } from '../../core/mapping.ts';
+import {
+  type Mapping,
+  type RelationshipTarget,
+  relationshipTypes,
+  type TableMapping,
+} from '../../core/mapping.ts';
 import { type Graph } from '../../neo4j/client.ts';
 import { relationshipKeys } from '../../neo4j/entities.ts';
 import type { Sql } from '../../postgres/client.ts';
@@ -15,28 +20,71 @@ export interface EdgeKeys {
   readonly keys: readonly KeyParts[];
 }
 
-/** Per table that maps a relationship to these entities, every key found on either side, once. */
-export async function edgesOf(
+interface Sides {
+  readonly mapping: Mapping;
+  readonly sql: Sql;
+  readonly graph: Graph;
+}
+
+const PAGE = 1000;
+/** Of a table's keys that rows have; what is in the graph of those beyond comes a second time. */
+const REMEMBERED = 100_000;
+
+/** Per table that maps a relationship to these entities, every key found on either side. */
+export async function* edgesOf(
   ids: readonly string[],
   entities: EntityTable,
-  { mapping, sql, graph }: { readonly mapping: Mapping; readonly sql: Sql; readonly graph: Graph },
+  sides: Sides,
   signal: AbortSignal,
-): Promise<EdgeKeys[]> {
-  const found: EdgeKeys[] = [];
-  for (const table of mapping.tables) {
+): AsyncGenerator<EdgeKeys> {
+  for (const table of sides.mapping.tables) {
     const { target } = table;
     if (target.kind !== 'relationship') continue;
-    const { label } = entities.target;
-    const ends = [target.from, target.to].filter((end) => end.label === label);
-    if (ends.length === 0) continue;
-    const columns = ends.map(({ column }) => column);
-    const rows = await keysByColumns(sql, table, { columns, kind: entities.key.kind, ids }, signal);
-    const types = relationshipTypes(target);
-    const inGraph = await relationshipKeys(graph, entities.target, types, target.keyProperty, ids);
-    // Of a foreign relationship, whose key is none of ours, no row can be asked for.
-    const named = inGraph.map((stored) => partsOf(table.key, stored)).filter((key) => key !== null);
-    const keys = new Map([...rows, ...named].map((key) => [JSON.stringify(key), key]));
-    found.push({ table, keys: [...keys.values()] });
+    const columns = [target.from, target.to]
+      .filter(({ label }) => label === entities.target.label)
+      .map(({ column }) => column);
+    if (columns.length === 0) continue;
+    const known = new Set<string>();
+    for await (const keys of keysOfRows(table, { columns, kind: entities.key.kind, ids }, sides, signal)) {
+      yield { table, keys };
+      for (const key of keys.slice(0, REMEMBERED - known.size)) known.add(JSON.stringify(key));
+    }
+    for await (const keys of keysInGraph({ ...table, target }, ids, entities, sides)) {
+      const others = keys.filter((key) => !known.has(JSON.stringify(key)));
+      if (others.length > 0) yield { table, keys: others };
+    }
   }
-  return found;
+}
+
+async function* keysOfRows(
+  table: TableMapping,
+  by: Parameters<typeof keysByColumns>[2],
+  { sql }: Sides,
+  signal: AbortSignal,
+): AsyncGenerator<readonly KeyParts[]> {
+  for (let after: KeyParts | null = null; ;) {
+    const keys: readonly KeyParts[] = await keysByColumns(sql, table, by, { after, limit: PAGE }, signal);
+    if (keys.length > 0) yield keys;
+    if (keys.length < PAGE) return;
+    after = keys.at(-1) ?? null;
+  }
+}
+
+async function* keysInGraph(
+  { key, target }: TableMapping & { readonly target: RelationshipTarget },
+  ids: readonly string[],
+  { target: node }: EntityTable,
+  { graph }: Sides,
+): AsyncGenerator<readonly KeyParts[]> {
+  const types = relationshipTypes(target);
+  for await (const stored of relationshipKeys(
+    graph,
+    node,
+    { types, keyProperty: target.keyProperty },
+    ids,
+    PAGE,
+  )) {
+    // Of a foreign relationship, whose key is none of ours, no row can be asked for.
+    yield stored.map((of) => partsOf(key, of)).filter((parts) => parts !== null);
+  }
 }

@@ -36,10 +36,13 @@ export async function repair(
   const { entities, contents, source, nodes, mend } = context;
   let left = NOTHING_LEFT;
   for await (const batch of batchesOf(ids, AT_ONCE)) {
-    const edges = await edgesOf(batch, entities, context, signal);
-    const keys = batch.map((id) => [id]);
-    await mend(entities.mapping, keys, signal);
-    for (const { table, keys } of edges) await mend(table, keys, signal);
+    await mend(
+      entities.mapping,
+      batch.map((id) => [id]),
+      signal,
+    );
+    for await (const { table, keys } of edgesOf(batch, entities, context, signal))
+      await mend(table, keys, signal);
     const differ =
       contents === undefined
         ? await stillDiffering(batch, { source, graph: nodes, verdict: verdictOf }, context, signal)
