@@ -100,7 +100,7 @@ export async function waitForGraph(
 }
 
 /** As `emitMessage`, of something that asks for nothing. */
-export function emitMarker(sql: Sql, signal: AbortSignal): Promise<Lsn> {
+export function emitMarker(sql: Sql, signal?: AbortSignal): Promise<Lsn> {
   return emitMessage(sql, MARKER_PREFIX, JSON.stringify({ v: 1, id: crypto.randomUUID() }), signal);
 }
 

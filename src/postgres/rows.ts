@@ -8,6 +8,7 @@
 import type { Relation, Tuple } from '../core/change.ts';
 import { AppError } from '../core/errors.ts';
 import type { KeyParts } from '../core/keys.ts';
+import { type Lsn, parseLsn } from '../core/lsn.ts';
 import type { TableMapping } from '../core/mapping.ts';
 import { parseSnapshot, type Snapshot } from '../core/snapshots.ts';
 import type { Sql } from './client.ts';
@@ -20,6 +21,8 @@ export interface Witness {
   readonly timeline: number;
   readonly inRecovery: boolean;
   readonly snapshot: Snapshot;
+  /** Every commit that the snapshot sees is in the WAL before it, though perhaps not on disk; of a standby: zero. */
+  readonly insertLsn: Lsn;
 }
 
 export interface RowsRead {
@@ -53,6 +56,7 @@ export interface RowReader {
 const WITNESS = `
   select pg_current_snapshot()::text as snapshot,
          pg_is_in_recovery() as in_recovery,
+         case when pg_is_in_recovery() then '0/0' else pg_current_wal_insert_lsn()::text end as insert_lsn,
          (select system_identifier from pg_control_system())::text as system_identifier,
          case when pg_is_in_recovery() then (select lpad(to_hex(timeline_id), 8, '0') from pg_control_checkpoint())
               else left(pg_walfile_name(pg_current_wal_lsn()), 8) end as timeline`;
@@ -64,7 +68,7 @@ const MOST_BYTES = 4 * 1024 * 1024;
 const DOES_NOT_FIT = new Set(['42703', '42P01', '42883', '42804', '22P02']);
 const LOCKED = '55P03';
 
-type WitnessRow = Readonly<Record<'snapshot' | 'system_identifier' | 'timeline', string>> & {
+type WitnessRow = Readonly<Record<'snapshot' | 'insert_lsn' | 'system_identifier' | 'timeline', string>> & {
   readonly in_recovery: boolean;
 };
 type FoundRow = WitnessRow & Readonly<Record<string, string | boolean | null>>;
@@ -196,5 +200,6 @@ function witnessOf(row: WitnessRow | undefined): Witness {
     timeline: Number.parseInt(row.timeline, 16),
     inRecovery: row.in_recovery,
     snapshot: parseSnapshot(row.snapshot),
+    insertLsn: parseLsn(row.insert_lsn),
   };
 }

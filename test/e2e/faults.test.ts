@@ -2,7 +2,7 @@
 import { setTimeout as passed } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type Stack, startStack } from '../../src/stack/stack.ts';
-import { createPlatform, type Platform, type Process, underLoad } from '../support/platform.ts';
+import { createPlatform, eventually, type Platform, type Process, underLoad } from '../support/platform.ts';
 import { serversOf } from '../support/servers.ts';
 import { soak } from '../support/soak.ts';
 
@@ -57,13 +57,66 @@ describe('the graph is right again after', () => {
     'PostgreSQL restarts (%s); streaming again within 10 s',
     async (mode) => {
       for (let n = 0; n < 50; n++) await write(n);
+      const sessions = () => replicator.logs.filter(({ msg }) => msg === 'streaming').length;
+      const before = sessions();
       await stack.services.postgres.restart(mode);
-      const restartedAt = performance.now();
+      await eventually('streaming again', () => Promise.resolve(sessions() > before), 10_000);
       for (let n = 50; n < 100; n++) await write(n);
       await platform.expectEqual(60);
-      expect(performance.now() - restartedAt).toBeLessThan(10_000);
     },
   );
+
+  it('PostgreSQL crashes before a commit is on disk that a request has read', async () => {
+    const { sql, names } = platform;
+    const id = '0a000000-0000-4000-8000-000000000001';
+    await sql.query(
+      `insert into entity (id, type, data, created_at, last_updated_at) values ($1, 'ttp', '{"title": "kept"}', now(), now())`,
+      [id],
+    );
+    await platform.expectEqual();
+    // Without it nothing but the next commit writes what was committed asynchronously.
+    const walwriter = await sql.query<{ pid: number }>(
+      `select pid from pg_stat_activity where backend_type = 'walwriter'`,
+    );
+    const pid = walwriter.rows[0]?.pid ?? 0;
+    process.kill(pid, 'SIGSTOP');
+    replicator.child.kill('SIGSTOP');
+    const { rows } = await sql.query<{ lsn: string }>(
+      `select pg_logical_emit_message(true, 'graph.republish', $1::text) as lsn`,
+      [JSON.stringify({ v: 1, table: 'public.entity', keys: [[id]], runId: 'r', reason: 'test' })],
+    );
+    // Behind it what the slot is told is on disk at once; and a commit that is on disk itself.
+    await sql.query('select pg_log_standby_snapshot()');
+    await write(0);
+    await sql.query(
+      `begin; set local synchronous_commit = off; update entity set data = '{"title": "lost"}' where id = '${id}'; commit`,
+    );
+    replicator.child.kill('SIGCONT');
+    await eventually('what was read is in the graph', async () => {
+      const found = await platform.cypher(
+        `MATCH (n:${names.labels.entity} {id: $id}) RETURN n.title AS title`,
+        {
+          id,
+        },
+      );
+      return found[0]?.['title'] === 'lost';
+    });
+    await eventually('its request is acknowledged', async () => {
+      const { rowCount } = await sql.query(
+        'select from pg_replication_slots where slot_name = $1 and confirmed_flush_lsn >= $2',
+        [platform.name, rows[0]?.lsn],
+      );
+      return rowCount === 1;
+    });
+    process.kill(pid, 'SIGKILL'); // and PostgreSQL begins again from what is on disk
+    await eventually('PostgreSQL is there again', () =>
+      sql.query('select').then(
+        () => true,
+        () => false,
+      ),
+    );
+    await platform.expectEqual();
+  });
 
   it('all of it, in the process that ran throughout', async () => {
     await replicator.stop();

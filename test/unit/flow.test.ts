@@ -2,7 +2,7 @@
 import { setImmediate as turn } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { isAppError } from '../../src/core/errors.ts';
-import { formatLsn, type Lsn, lsn } from '../../src/core/lsn.ts';
+import { formatLsn, type Lsn, lsn, LSN_ZERO } from '../../src/core/lsn.ts';
 import type { Position } from '../../src/core/position.ts';
 import { type FlowOptions, runFlow } from '../../src/pipelines/publish/flow.ts';
 import type { PgoutputMessage } from '../../src/postgres/pgoutput.ts';
@@ -29,8 +29,10 @@ const transaction = (commitLsn: number, xid: number): StreamEvent[] => [
   }),
 ];
 const RECORD = { topic: 't', key: 'k', value: 'v', position: '' as Position };
-const answered: FlowOptions['answer'] = () => Promise.resolve({ records: [RECORD], again: null });
+const answered: FlowOptions['answer'] = () =>
+  Promise.resolve({ records: [RECORD], seen: LSN_ZERO, again: null });
 const noop = () => undefined;
+const notNeeded = (upTo: Lsn) => Promise.resolve(upTo);
 const keepalive = (walEnd: number): StreamEvent => ({ type: 'keepalive', walEnd: at(walEnd) });
 
 interface More {
@@ -39,17 +41,26 @@ interface More {
   readonly overlap?: FlowOptions['overlap'];
   readonly answer?: FlowOptions['answer'];
   readonly prepare?: FlowOptions['prepare'];
+  readonly flush?: FlowOptions['flush'];
 }
 
+type Events = Iterable<readonly StreamEvent[]> | AsyncIterable<readonly StreamEvent[]>;
+
 /** Runs the flow on these events. What it had recorded is noted after each; `fails` is how it ended. */
-async function flow(events: readonly (readonly StreamEvent[])[], more: More = {}) {
-  const { end = null, overlap = { lsn: at(0x180), xid: 42 }, answer = answered, prepare = noop } = more;
+async function flow(events: Events, more: More = {}) {
+  const {
+    end = null,
+    overlap = { lsn: at(0x180), xid: 42 },
+    answer = answered,
+    prepare = noop,
+    flush = notNeeded,
+  } = more;
   const recorded: string[] = [];
   const acknowledged: string[] = [];
   const recordedAfter: number[] = [];
   let sent = 0;
   async function* stream() {
-    for (const some of events) {
+    for await (const some of events) {
       yield some;
       await turn();
       recordedAfter.push(recorded.length);
@@ -75,6 +86,7 @@ async function flow(events: readonly (readonly StreamEvent[])[], more: More = {}
     checkRelation: () => Promise.resolve(),
     answer,
     prepare,
+    flush,
     beside: () => Promise.resolve(),
   }).then(
     () => null,
@@ -122,7 +134,7 @@ describe('a request that is answered in part', () => {
       overlap: null,
       answer: (...args) =>
         requests++ === 0
-          ? Promise.resolve({ records: [RECORD], again: { afterMs, emit } })
+          ? Promise.resolve({ records: [RECORD], seen: LSN_ZERO, again: { afterMs, emit } })
           : answered(...args),
     };
   }
@@ -168,6 +180,43 @@ describe('a request that is answered in part', () => {
   });
 });
 
+describe('what an answer may have seen', () => {
+  const seeing = (value: number): FlowOptions['answer'] => {
+    return () => Promise.resolve({ records: [RECORD], seen: at(value), again: null });
+  };
+
+  it('must have come before it is acknowledged', async () => {
+    const events = [transaction(0x120, 40), [keepalive(0x1ff)], [keepalive(0x200)]];
+    const result = await flow(events, { overlap: null, answer: seeing(0x200) });
+    expect(result.recordedAfter.map((n) => Math.min(n, 1))).toEqual([0, 0, 1]);
+    expect(result).toMatchObject({ fails: null, sent: 1, acknowledged: result.recorded });
+  });
+
+  it('is flushed, once, if nothing else does it', async () => {
+    const flushed: string[] = [];
+    let done: (() => void) | undefined;
+    const asked = new Promise<void>((resolve) => (done = resolve));
+    async function* events() {
+      yield transaction(0x120, 40);
+      yield transaction(0x140, 41);
+      await asked;
+      yield [keepalive(0x200)];
+    }
+    const result = await flow(events(), {
+      overlap: null,
+      answer: seeing(0x200),
+      flush: (upTo) => {
+        flushed.push(formatLsn(upTo));
+        done?.();
+        return Promise.resolve(at(0x210));
+      },
+    });
+    expect(flushed).toEqual(['0/200']);
+    expect(result).toMatchObject({ fails: null, recorded: result.acknowledged });
+    expect(result.recorded.length).toBeGreaterThan(0);
+  });
+});
+
 describe('messages that were received', () => {
   it('are prepared before their turn, two at a time and in their order', async () => {
     const said: string[] = [];
@@ -182,7 +231,7 @@ describe('messages that were received', () => {
       prepare: ({ prefix }) => said.push(`prepare ${prefix}`),
       answer: (message) => {
         said.push(`answer ${message.prefix}`);
-        return Promise.resolve({ records: [], again: null });
+        return Promise.resolve({ records: [], seen: LSN_ZERO, again: null });
       },
     });
     expect(said.join(', ')).toBe(

@@ -6,9 +6,11 @@
  * Guarantee (I9): PostgreSQL is told of an LSN only when every record of every transaction up to it is in Kafka, and
  * the control topic remembers that LSN. Records leave as they arrive, so a transaction of any size fits in memory.
  * A logical message is answered in line: the records that answer it have its position, and stand where it stood (I3).
- * What cannot be answered yet, or not at once, is asked for by a message further on: until that has come, nothing from
- * here on is acknowledged, while the stream goes on. (That it is durable is not enough: a standby that is promoted may not
- * have it. What the stream brings, a synchronised one has.)
+ * What cannot be answered yet, or not at once, is asked for by a message further on.
+ *
+ * Nothing from an answer on is acknowledged before the stream has brought that message, and all that the answer may have
+ * seen: what was read can still be lost, by a crash or by a standby that is promoted without it, and then the request
+ * comes again. What the stream brings is on disk, and a synchronised standby has it. Meanwhile the stream goes on.
  *
  * On failure nothing more is sent; what had become durable before it is still acknowledged. The rest comes again from
  * the slot, and the projector's fences make the second time harmless.
@@ -17,7 +19,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { createAcknowledgements, type Safe } from '../../core/acknowledgements.ts';
 import type { MessageChange, Relation, TransactionInfo } from '../../core/change.ts';
 import type { AppError } from '../../core/errors.ts';
-import { formatLsn, type Lsn, LSN_ZERO } from '../../core/lsn.ts';
+import { formatLsn, type Lsn, LSN_ZERO, maxLsn } from '../../core/lsn.ts';
 import { type DataRecord, recordBytes, type RecordEncoder } from '../../core/records.ts';
 import type { StreamEvent } from '../../postgres/stream.ts';
 import type { TransactionEnd, Transactions } from '../../postgres/transactions.ts';
@@ -43,6 +45,8 @@ export interface FlowOptions {
   readonly answer: (message: MessageChange, signal: AbortSignal) => Promise<Answer>;
   /** Called with a message that is received, and soon to be answered. */
   readonly prepare: (message: Pick<MessageChange, 'prefix' | 'content'>, signal: AbortSignal) => void;
+  /** Has the WAL flushed up to there, at least, since the stream brings no more; resolves to how far it is. */
+  readonly flush: (upTo: Lsn) => Promise<Lsn>;
   /** Runs beside the flow until the signal; its failure is the flow's. */
   readonly beside: (signal: AbortSignal) => Promise<void>;
   /** Called for each transaction's end, before anything of it is known to be durable. */
@@ -51,6 +55,8 @@ export interface FlowOptions {
 
 export interface Answer {
   readonly records: readonly DataRecord[];
+  /** Up to where in the WAL, at most, is what they were made of. */
+  readonly seen: Lsn;
   /** What is left of the request; null: nothing. */
   readonly again: {
     readonly afterMs: number;
@@ -63,6 +69,8 @@ const BATCH_RECORDS = 2000;
 const BATCH_BYTES = 1_000_000;
 const ACKNOWLEDGE_EVERY_MS = 50;
 const IDLE_EVERY_MS = 1000;
+/** What others commit flushes it too. */
+const FLUSH_AFTER_MS = 25;
 /** Messages that are being prepared, the one that is answered next among them. */
 const PREPARED = 2;
 
@@ -86,6 +94,8 @@ export async function runFlow(options: FlowOptions): Promise<void> {
   const awaited = new Map<number, Lsn>();
   /** The stream has brought everything up to here. */
   let brought = LSN_ZERO;
+  let flushed = LSN_ZERO;
+  let flushing = false;
   const stopped = new AbortController();
   let sending: Promise<void> | null = null;
   let { overlap } = options;
@@ -126,15 +136,39 @@ export async function runFlow(options: FlowOptions): Promise<void> {
 
   async function answer(message: MessageChange): Promise<void> {
     flush(); // reading takes its time
-    const { records, again } = await options.answer(message, failure.signal);
+    const { records, seen, again } = await options.answer(message, failure.signal);
     for (const record of records) await add(record);
-    if (again === null) return;
+    if (seen > brought) {
+      awaited.set(hold(), seen);
+      if (!flushing) beside(flushAwaited());
+    }
+    if (again !== null) beside(ask(again, hold()));
+  }
+
+  function hold(): number {
     const held = opened++;
     tracker.opened(held);
-    const asked = ask(again, held)
-      .catch(fail)
-      .finally(() => asking.delete(asked));
-    asking.add(asked);
+    return held;
+  }
+
+  function beside(work: Promise<void>): void {
+    const done = work.catch(fail).finally(() => asking.delete(done));
+    asking.add(done);
+  }
+
+  async function flushAwaited(): Promise<void> {
+    const signal = AbortSignal.any([stopped.signal, failure.signal]);
+    flushing = true;
+    try {
+      for (;;) {
+        await delay(FLUSH_AFTER_MS, undefined, { signal }).catch(() => undefined);
+        const upTo = [...awaited.values()].reduce(maxLsn, LSN_ZERO);
+        if (signal.aborted || upTo <= flushed) return;
+        flushed = await options.flush(upTo);
+      }
+    } finally {
+      flushing = false;
+    }
   }
 
   async function ask({ afterMs, emit }: NonNullable<Answer['again']>, held: number): Promise<void> {
@@ -239,7 +273,7 @@ export async function runFlow(options: FlowOptions): Promise<void> {
     });
   });
   const ended = new AbortController();
-  const beside = options.beside(AbortSignal.any([ended.signal, failure.signal])).catch(fail);
+  const besides = options.beside(AbortSignal.any([ended.signal, failure.signal])).catch(fail);
   try {
     await Promise.race([read(), failed]);
   } finally {
@@ -247,7 +281,7 @@ export async function runFlow(options: FlowOptions): Promise<void> {
     await drainSends();
     await Promise.all(asking);
     ended.abort();
-    await beside;
+    await besides;
     if (!failure.signal.aborted) await acknowledger.drain();
   }
   failure.signal.throwIfAborted();

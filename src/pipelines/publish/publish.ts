@@ -20,6 +20,7 @@ import { createPublisher } from '../../kafka/publisher.ts';
 import { watchTopics } from '../../kafka/topic-ids.ts';
 import { type Database, openDatabase, type Sql, withDeadline } from '../../postgres/client.ts';
 import { createRowReader } from '../../postgres/rows.ts';
+import { flushedLsn } from '../../postgres/messages.ts';
 import { inspectSlot } from '../../postgres/slot.ts';
 import { openStream, type ReplicationStream } from '../../postgres/stream.ts';
 import { requireAsynchronous } from '../../postgres/synchronous.ts';
@@ -29,6 +30,7 @@ import { createTransactions } from '../../postgres/transactions.ts';
 import type { Log } from '../../runtime/log.ts';
 import { keepRunning } from '../../runtime/retry.ts';
 import type { Service } from '../../runtime/service.ts';
+import { emitMarker } from '../wait.ts';
 import { oversized } from './dead-letters.ts';
 import { runFlow } from './flow.ts';
 import { createLoader, type Loader } from './loader.ts';
@@ -207,6 +209,12 @@ async function publish(
         stream.acknowledge(lsn);
       },
       prepare: republisher.prepare,
+      async flush(upTo) {
+        const flushed = await flushedLsn(prompt);
+        if (flushed >= upTo) return flushed;
+        await emitMarker(prompt);
+        return flushedLsn(prompt);
+      },
       async answer(message, stop) {
         try {
           return await republisher.answer(message, stop);

@@ -13,7 +13,7 @@
 import { createHash } from 'node:crypto';
 import { setTimeout as delay } from 'node:timers/promises';
 import type { MessageChange } from '../../core/change.ts';
-import { formatLsn, type Lsn } from '../../core/lsn.ts';
+import { formatLsn, type Lsn, LSN_ZERO } from '../../core/lsn.ts';
 import { type Mapping, tableByName, type TableMapping } from '../../core/mapping.ts';
 import { parseRepublishRequest, REPUBLISH_PREFIX, type RepublishRequest } from '../../core/messages.ts';
 import type { RecordEncoder } from '../../core/records.ts';
@@ -65,13 +65,15 @@ interface Begun extends Asked {
   readonly found: Promise<RowsRead | null>;
 }
 
-/** A commit is visible moments after it can be decoded, unless it waits for a standby. */
+/** A commit is visible moments after it can be decoded, unless it waits for a standby: then so do those of the next requests. */
 const PATIENCE_MS = 100;
+/** Of a table that is locked, requests are postponed without a look. */
+const LOCKED_MS = 1000;
 const POLL_MS = 5;
 const ASK_AGAIN_AFTER_MS = 2000;
 /** What is behind them in the stream is long acknowledged. */
 const RESTS_REMEMBERED = 10_000;
-const NOTHING: Answer = { records: [], again: null };
+const NOTHING: Answer = { records: [], seen: LSN_ZERO, again: null };
 
 export function createRepublisher(options: RepublisherOptions): Republisher {
   const { mapping, sql, rows, visibility, encoder, log } = options;
@@ -79,6 +81,9 @@ export function createRepublisher(options: RepublisherOptions): Republisher {
   const prepared = new Map<Buffer, Begun>();
   /** Digests of the rests that were answered. */
   const answered = new Set<string>();
+  /** By table, until when no request looks. */
+  const lockedUntil = new Map<string, number>();
+  let waits = false;
   let postponed = 0;
 
   function understand(content: Buffer): Asked | string {
@@ -96,16 +101,23 @@ export function createRepublisher(options: RepublisherOptions): Republisher {
       : rows.range(table, reading, ROWS_PER_REQUEST + 1, signal);
   }
 
-  /** null: not yet to be had. */
+  /** null: not yet to be had. Many may be asked for at once: only one of them is waited for. */
   async function readInTime(asked: Asked, signal: AbortSignal): Promise<RowsRead | null> {
-    const deadline = performance.now() + PATIENCE_MS;
+    const { table } = asked.table;
+    if (performance.now() < (lockedUntil.get(table) ?? 0)) return null;
+    const deadline = performance.now() + (waits ? 0 : PATIENCE_MS);
     const expectation = visibility.expect();
     try {
       for (;;) {
         const found = await read(asked, signal);
-        if (found === null || expectation.metBy(found.witness)) return found;
-        if (performance.now() > deadline) return null;
-        await delay(POLL_MS, undefined, { signal });
+        if (found === null) lockedUntil.set(table, performance.now() + LOCKED_MS);
+        else if (expectation.metBy(found.witness)) waits = false;
+        else if (performance.now() > deadline) waits = true;
+        else {
+          await delay(POLL_MS, undefined, { signal });
+          continue;
+        }
+        return waits ? null : found;
       }
     } finally {
       expectation.end();
@@ -162,7 +174,7 @@ export function createRepublisher(options: RepublisherOptions): Republisher {
           'a request to republish has to wait: asked again',
         );
         return {
-          records: [],
+          ...NOTHING,
           again: { afterMs: ASK_AGAIN_AFTER_MS, emit: () => emit({ ...request, origin }) },
         };
       }
@@ -205,6 +217,7 @@ export function createRepublisher(options: RepublisherOptions): Republisher {
       );
       return {
         records,
+        seen: found.witness.insertLsn,
         again: rest === null ? null : { afterMs: 0, emit: () => emit({ ...rest, origin }) },
       };
     },
