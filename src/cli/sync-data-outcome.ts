@@ -53,10 +53,17 @@ function sayUnconfirmed(count: number, what: string, where: string): void {
   );
 }
 
-function sayLeft({ count, some }: Left, what: string, direct: boolean): void {
+function sayLeft({ count, some, unasked }: Left, what: string, direct: boolean): void {
   if (count === 0) return;
   const named = `${some.join(', ')}${count > some.length ? ', …' : ''}`;
+  const asked = count - unasked;
+  const requests = [
+    ...(asked > 0
+      ? ['what was asked for is durable, and will be served unless it is a dead letter (dead-letters list)']
+      : []),
+    ...(unasked > 0 ? [`${unasked} were not asked for, since the stream does not answer in time`] : []),
+  ];
   process.stderr.write(
-    `${count} ${what} still differ (${named})${direct ? '.' : '; their requests are durable and will be served.'} Run it again later.\n`,
+    `${count} ${what} still differ (${named})${direct ? '' : `: ${requests.join('; ')}`}. Run it again later.\n`,
   );
 }

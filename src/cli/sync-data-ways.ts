@@ -6,12 +6,11 @@ import { ensureSchema } from '../neo4j/schema.ts';
 import type { CheckOptions } from '../pipelines/reconcile/check.ts';
 import { directly } from '../pipelines/reconcile/direct.ts';
 import { byRequest } from '../pipelines/reconcile/ask.ts';
-import { reached } from '../pipelines/reconcile/confirm.ts';
 import type { ReconcileOptions } from '../pipelines/reconcile/reconcile.ts';
 import type { RepairContext } from '../pipelines/reconcile/repair.ts';
 import { stillness } from '../pipelines/reconcile/stillness.ts';
 import { atFullSpeed, pace } from '../pipelines/reconcile/pace.ts';
-import { type Throttle, throttle } from '../pipelines/reconcile/throttle.ts';
+import { type Throttle, throttle, type ThrottleOptions } from '../pipelines/reconcile/throttle.ts';
 import { replicationLag } from '../pipelines/lag.ts';
 import { waitForGraph } from '../pipelines/wait.ts';
 import { createRowReader } from '../postgres/rows.ts';
@@ -22,7 +21,7 @@ import { type Databases, waitSources } from './graph-reports.ts';
 
 export interface Way {
   readonly confirmation: Pick<CheckOptions, 'reading' | 'caughtUp' | 'maxWaitMs' | 'readTwice' | 'throttle'>;
-  readonly repair: Pick<RepairContext, 'caughtUp' | 'maxWaitMs' | 'mend'>;
+  readonly repair: Pick<RepairContext, 'caughtUp' | 'maxWaitMs' | 'mend' | 'stream'>;
   readonly requireStill: ReconcileOptions['requireStill'];
 }
 
@@ -46,12 +45,8 @@ export const besideStream: BeginWay = (databases, context, options) => {
   const caughtUp = async (timeoutMs: number) => {
     await waitForGraph(waiting, timeoutMs, signal);
   };
-  const paced = async () => {
-    await reached({ caughtUp }, performance.now() + maxWaitMs);
-  };
-  const paces = fullSpeed
-    ? null
-    : pace({ mark: async () => (await waiting.progress()).map(({ next }) => next).join() });
+  const mark = async () => (await waiting.progress()).map(({ next }) => next).join();
+  const paces = fullSpeed ? null : pace({ mark });
   return Promise.resolve({
     confirmation: {
       reading: () => paces?.reading(batchSize) ?? atFullSpeed(batchSize),
@@ -60,10 +55,22 @@ export const besideStream: BeginWay = (databases, context, options) => {
       readTwice: false,
       throttle: oneAfterTheOther([
         ...(paces === null ? [] : [paces.rest]),
-        ...(throttleMs === null ? [] : [throttled(throttleMs, replicationLag(waiting, signal), context.log)]),
+        ...(throttleMs === null
+          ? []
+          : [
+              throttled(
+                { limitMs: throttleMs, patienceMs: maxWaitMs, lagMs: replicationLag(waiting, signal), mark },
+                context.log,
+              ),
+            ]),
       ]),
     },
-    repair: { caughtUp, maxWaitMs, mend: byRequest(databases.sql, runId, paced) },
+    repair: {
+      caughtUp,
+      maxWaitMs,
+      mend: byRequest(databases.sql, runId, () => caughtUp(maxWaitMs)),
+      stream: { stopped: false },
+    },
     requireStill: null,
   });
 };
@@ -101,6 +108,7 @@ export const withoutStream: BeginWay = async (
       // What is written is there: one look is enough.
       caughtUp: still.require,
       maxWaitMs: 0,
+      stream: { stopped: false },
       async mend(table, keys, stop) {
         await (schema ??= ensureSchema(graph, mapping, stop));
         await write(table, keys, stop);
@@ -116,10 +124,10 @@ function oneAfterTheOther(throttles: readonly Throttle[]): Throttle {
   };
 }
 
-function throttled(limitMs: number, lagMs: () => Promise<number | null>, log: Log): Throttle {
+function throttled(options: Omit<ThrottleOptions, 'onPause' | 'onResume'>, log: Log): Throttle {
+  const { limitMs } = options;
   return throttle({
-    limitMs,
-    lagMs,
+    ...options,
     onPause: (lag) => {
       log.info({ lagMs: lag, limitMs }, 'the scan pauses: replication lags');
     },

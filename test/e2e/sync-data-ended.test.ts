@@ -248,3 +248,23 @@ describe('without room', () => {
     expect(readFileSync(results, 'utf8')).toBe(whole);
   });
 });
+
+it('whose stream stops while it repairs ends with what is pending; what it asked for is served later', async () => {
+  const results = nextResults();
+  const run = platform.start(command(results, ['--max-wait', '2']));
+  await eventually('it repairs', () => Promise.resolve(run.stdout().includes('Deleting')));
+  projector.child.kill('SIGSTOP');
+  try {
+    expect(await run.exited, run.stderr()).toBe(1);
+    expect(run.stderr()).toMatch(
+      new RegExp(
+        `^${DRIFTING} entities still differ .*what was asked for is durable, and will be served`,
+        'm',
+      ),
+    );
+    expect(readFileSync(results, 'utf8')).toBe(whole);
+  } finally {
+    projector.child.kill('SIGCONT');
+  }
+  await platform.expectEqual();
+});

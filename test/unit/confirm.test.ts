@@ -83,7 +83,7 @@ function played(
 }
 
 const signal = new AbortController().signal;
-const nothing = { ok: 0, drift: new Map(), unconfirmed: [] };
+const nothing = { ok: 0, drift: new Map(), unconfirmed: [], inTime: true };
 
 it('a row that changes all the time is ok in the first round in which the graph equals either reading', async () => {
   const busy = played([
@@ -110,6 +110,11 @@ describe('a candidate is', () => {
     ],
     ['ok once the graph has caught up', [{ before: [2, 'a'], graph: [2, 'p'] }], { ok: 1 }],
     ['nothing if it is gone on both sides meanwhile', [{ before: null, graph: null }], {}],
+    [
+      'nothing if it is gone on both sides, however long another transaction runs',
+      [{ before: null, graph: null, xmin: 99 }],
+      {},
+    ],
     [
       'looked at again if its row changed between the readings',
       [
@@ -193,7 +198,7 @@ describe('a candidate is', () => {
     [
       'unconfirmed if the stream does not get there in time',
       [{ before: [2, 'a'], graph: [1, 'p'], late: true }],
-      { unconfirmed: ['x'] },
+      { unconfirmed: ['x'], inTime: false },
     ],
   ])('%s', async (_, rounds, expected) => {
     expect(await played(rounds).confirmed()).toEqual({ ...nothing, ...expected });

@@ -17,11 +17,17 @@ function played(lags: readonly (number | null)[], everyMs: number) {
   const pace = throttle({
     limitMs: LIMIT_MS,
     lagMs,
+    ...moving(),
     everyMs,
     onPause: (lag) => said.push(`paused at ${String(lag)}`),
     onResume: (pausedMs) => said.push(pausedMs > 0 ? 'resumed' : 'resumed at once'),
   });
   return { pace, looks, said };
+}
+
+function moving() {
+  let moves = 0;
+  return { mark: () => Promise.resolve(String(moves++)), patienceMs: 0 };
 }
 
 const { signal } = new AbortController();
@@ -52,11 +58,29 @@ describe('a throttled scan', () => {
     const byDefault = throttle({
       limitMs: LIMIT_MS,
       lagMs: () => Promise.resolve(looks.push(performance.now()) * 0),
+      ...moving(),
       onPause: () => undefined,
       onResume: () => undefined,
     });
     while (looks.length < 3) await byDefault(signal);
     expect((looks[2] ?? 0) - (looks[1] ?? 0)).toBeGreaterThanOrEqual(500);
+  });
+
+  it('is given up once replication has stood still for too long, counted from when it moved last', async () => {
+    const marks = ['1', '2', '3', '3', '4', '5'];
+    let looks = 0;
+    const pace = throttle({
+      limitMs: LIMIT_MS,
+      lagMs: () => Promise.resolve(5000),
+      mark: () => Promise.resolve(marks[Math.min(looks++, marks.length - 1)] ?? ''),
+      patienceMs: 60,
+      everyMs: 20,
+      onPause: () => undefined,
+      onResume: () => undefined,
+    });
+    await expect(pace(signal)).rejects.toMatchObject({ code: 'TIMED_OUT' });
+    // Twenty milliseconds each, and more than sixty behind the last move.
+    expect(looks).toBeGreaterThanOrEqual(marks.length + 3);
   });
 
   it('ends with the signal while it waits', async () => {

@@ -6,6 +6,8 @@
  * graph, read again, equals PostgreSQL. Requests are durable: what is left may still be mended after that.
  */
 import { setTimeout as delay } from 'node:timers/promises';
+import { batchesOf } from '../../core/batches.ts';
+import { isAppError } from '../../core/errors.ts';
 import type { KeyParts } from '../../core/keys.ts';
 import type { TableMapping } from '../../core/mapping.ts';
 import { keyRequests } from '../../core/republish.ts';
@@ -18,7 +20,10 @@ import { pairsOf } from './scan.ts';
 export type Mend = (table: TableMapping, keys: readonly KeyParts[], signal: AbortSignal) => Promise<void>;
 
 export interface Asking extends Pick<Confirming, 'caughtUp' | 'maxWaitMs'> {
+  /** Throws TIMED_OUT if the graph does not follow. */
   readonly mend: Mend;
+  /** Of the run: what it asks for is not answered in time, so that nothing more is asked for. */
+  readonly stream: { stopped: boolean };
 }
 
 /** Those that still differ after a repair. */
@@ -26,26 +31,47 @@ export interface Left {
   readonly count: number;
   /** The first few of them. */
   readonly some: readonly string[];
+  /** How many of them were not even asked for. */
+  readonly unasked: number;
 }
 
-export const NOTHING_LEFT: Left = { count: 0, some: [] };
+export const NOTHING_LEFT: Left = { count: 0, some: [], unasked: 0 };
 /** Of what is asked for at once. */
-export const AT_ONCE = 1000;
+const AT_ONCE = 1000;
 const UNPACED = 4;
 const NAMED = 10;
 const LOOK_AGAIN_MS = 100;
 
-export function leaving({ count, some }: Left, more: readonly string[]): Left {
-  return { count: count + more.length, some: [...some, ...more.slice(0, NAMED)].slice(0, NAMED) };
+export function both(one: Left, other: Left): Left {
+  return {
+    count: one.count + other.count,
+    some: [...one.some, ...other.some].slice(0, NAMED),
+    unasked: one.unasked + other.unasked,
+  };
 }
 
-export function both(one: Left, other: Left): Left {
-  return { count: one.count + other.count, some: [...one.some, ...other.some].slice(0, NAMED) };
+/**
+ * Mends batch by batch. A batch that the graph does not answer in time is the last one: more would only queue up.
+ * `mend` throws TIMED_OUT for as much; `differing` resolves to those of the batch that are not mended.
+ */
+export async function mendInBatches<T>(
+  items: AsyncIterable<T>,
+  stream: Asking['stream'],
+  named: (item: T) => string,
+  mendBatch: (batch: readonly T[]) => Promise<readonly string[]>,
+): Promise<Left> {
+  let left = NOTHING_LEFT;
+  for await (const batch of batchesOf(items, AT_ONCE)) {
+    const asked = !stream.stopped;
+    const differ = asked ? await mendBatch(batch) : batch.map(named);
+    left = both(left, { count: differ.length, some: differ, unasked: asked ? 0 : differ.length });
+  }
+  return left;
 }
 
 /**
  * Durable when resolved, not yet answered. `pace` lets the stream catch up between a few requests, so that changes do
- * not wait behind those of an entity that everything is related to.
+ * not wait behind those of an entity that everything is related to; it throws TIMED_OUT if that does not come about.
  */
 export function byRequest(sql: Sql, runId: string, pace: (() => Promise<void>) | null): Mend {
   let asked = 0;
@@ -58,13 +84,23 @@ export function byRequest(sql: Sql, runId: string, pace: (() => Promise<void>) |
   };
 }
 
-export async function stillDiffering<S extends Versioned, G extends Positioned>(
+/** Asks for the keys by `ask`, and resolves to those of `ids` that still differ when the graph has caught up, or time is up. */
+export async function mended<S extends Versioned, G extends Positioned>(
   ids: readonly string[],
+  ask: () => Promise<void>,
   { source, graph, verdict }: Comparing<S, G>,
   asking: Asking,
   signal: AbortSignal,
 ): Promise<readonly string[]> {
-  const deadline = performance.now() + asking.maxWaitMs;
+  const { stream, maxWaitMs } = asking;
+  try {
+    await ask();
+  } catch (error) {
+    if (!isAppError(error, 'TIMED_OUT')) throw error;
+    stream.stopped = true;
+    return ids;
+  }
+  const deadline = performance.now() + maxWaitMs;
   let open = ids;
   for (;;) {
     const before = await source.byIds(open, signal);
@@ -76,6 +112,7 @@ export async function stillDiffering<S extends Versioned, G extends Positioned>(
     open = pairs
       .filter((pair) => differs(pair.source, pair.graph) && differs(after.get(pair.id) ?? null, pair.graph))
       .map(({ id }) => id);
+    if (!inTime) stream.stopped = true;
     if (open.length === 0 || !inTime || performance.now() > deadline) return open;
     await delay(LOOK_AGAIN_MS, undefined, { signal });
   }

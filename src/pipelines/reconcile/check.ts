@@ -37,6 +37,8 @@ export interface CheckOptions extends ScanSources, Omit<Confirming, 'snapshot'> 
 }
 
 const CANDIDATES = 1000;
+/** For each batch behind one that the graph did not catch up with. */
+const IMPATIENT_MS = 1000;
 
 /** Resolves, when all is compared and confirmed, to what the spool says. */
 export async function check(options: CheckOptions, spool: Spool, signal: AbortSignal): Promise<CheckState> {
@@ -46,10 +48,13 @@ export async function check(options: CheckOptions, spool: Spool, signal: AbortSi
   let compared = Object.values(counts).reduce((sum, n) => sum + n, open.length);
   let written = Promise.resolve();
   let confirming = Promise.resolve();
+  let maxWaitMs = options.maxWaitMs;
   options.onProgress(compared);
 
   async function confirmBatch(ids: readonly string[]): Promise<void> {
-    await spool.append(await confirmedLine(ids, options, signal));
+    const { line, inTime } = await confirmedLine(ids, { ...options, maxWaitMs }, signal);
+    maxWaitMs = inTime ? options.maxWaitMs : Math.min(IMPATIENT_MS, options.maxWaitMs);
+    await spool.append(line);
   }
 
   async function handOver(): Promise<void> {
@@ -90,15 +95,16 @@ async function confirmedLine(
   ids: readonly string[],
   { contents, source, graph, caughtUp, maxWaitMs, readTwice }: CheckOptions,
   signal: AbortSignal,
-): Promise<SpoolLine> {
+): Promise<{ readonly line: SpoolLine; readonly inTime: boolean }> {
   const confirming = { snapshot: source.snapshot, caughtUp, maxWaitMs, readTwice };
   if (contents === undefined) {
     const comparing = { source, graph, verdict: verdictOf };
-    return lineOf(ids, await confirm(ids, comparing, confirming, signal));
+    const confirmed = await confirm(ids, comparing, confirming, signal);
+    return { line: lineOf(ids, confirmed), inTime: confirmed.inTime };
   }
   const confirmed = await confirm(ids, contents, confirming, signal);
-  const line = lineOf(ids, confirmed);
-  return contents.diffs ? { ...line, diffs: diffsOf(confirmed.drift).sort(byId) } : line;
+  const diffs = contents.diffs ? { diffs: diffsOf(confirmed.drift).sort(byId) } : {};
+  return { line: { ...lineOf(ids, confirmed), ...diffs }, inTime: confirmed.inTime };
 }
 
 function lineOf(ids: readonly string[], { ok, drift, unconfirmed }: Confirmed<unknown, unknown>): SpoolLine {

@@ -55,6 +55,8 @@ export interface Confirmed<S, G> {
     readonly graph: G | null;
   }[];
   readonly unconfirmed: readonly string[];
+  /** False: the graph did not catch up before time was up. */
+  readonly inTime: boolean;
 }
 
 const NEXT_ROUND_MS = 100;
@@ -74,11 +76,12 @@ export async function confirm<S extends Versioned, G extends Positioned>(
   const moved = new Set<string>();
   let ok = 0;
   let open = ids;
+  let inTime = true;
 
   while (open.length > 0) {
     const before = await source.byIds(open, signal);
     const earlier = readTwice ? new Map((await graph.byIds(open)).map((of) => [of.id, of])) : null;
-    const inTime = await reached(confirming, deadline);
+    inTime = await reached(confirming, deadline);
     const there = await graph.byIds(open);
     const seen = await snapshot(signal);
     const after = new Map((await source.byIds(open, signal)).map((row) => [row.id, row]));
@@ -91,16 +94,19 @@ export async function confirm<S extends Versioned, G extends Positioned>(
       const steady = inTime && unmoved && now?.version === pair.source?.version;
       // Equal to either reading: what differs from the other is a change on its way.
       if (verdict === 'ok' || verdictOn(now, pair.graph) === 'ok') ok++;
-      else if (!steady || (mayBeAhead(verdict, seen) && seen.xmin < sinceWhen(pair, seen)))
-        again.push(pair.id);
-      else if (verdict !== null) drift.push({ ...pair, verdict });
+      else if (!steady) again.push(pair.id);
+      else if (verdict === null)
+        continue; // gone on both sides
+      else if (mayBeAhead(verdict, seen) && seen.xmin < sinceWhen(pair, seen)) again.push(pair.id);
+      else drift.push({ ...pair, verdict });
     }
     open = again;
     if (!inTime || performance.now() > deadline) break;
     if (open.length > 0) await delay(NEXT_ROUND_MS, undefined, { signal });
   }
   const replicating = open.filter((id) => moved.has(id));
-  return { ok: ok + replicating.length, drift, unconfirmed: open.filter((id) => !moved.has(id)) };
+  const unconfirmed = open.filter((id) => !moved.has(id));
+  return { ok: ok + replicating.length, drift, unconfirmed, inTime };
 
   function sinceWhen({ id, graph }: { id: string; graph: Positioned | null }, { next }: Seen): bigint {
     const position = graph?.position ?? '';
@@ -136,6 +142,6 @@ export async function reached(
  * May the graph be the newer one? Of what is different by content nobody knows; what is missing or outdated there can be
  * so only if it was deleted or set back by a commit that waits for a standby.
  */
-function mayBeAhead(verdict: Verdict | null, { synchronous }: Seen): boolean {
+function mayBeAhead(verdict: Verdict, { synchronous }: Seen): boolean {
   return synchronous || (verdict !== 'missing' && verdict !== 'outdated');
 }

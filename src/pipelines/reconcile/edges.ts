@@ -26,7 +26,8 @@ interface Sides {
   readonly graph: Graph;
 }
 
-const PAGE = 1000;
+/** Each is a look at all relationships of the entities. */
+const PAGE = 10_000;
 /** Of a table's keys that rows have; what is in the graph of those beyond comes a second time. */
 const REMEMBERED = 100_000;
 

@@ -2,12 +2,11 @@
  * The repair of what `--whole-graph` finds, by keys alone: a row that is asked for comes as it is, and what has no row
  * comes as a delete, of an idle stub too. (A delete of one that is held meanwhile leaves it the stub that it is.)
  */
-import { batchesOf } from '../../core/batches.ts';
 import { graphKey } from '../../core/keys.ts';
 import type { TableMapping } from '../../core/mapping.ts';
 import type { WholeGraph } from '../../core/whole-graph.ts';
 import { idleStubs } from '../../neo4j/contents.ts';
-import { type Asking, AT_ONCE, type Left, leaving, NOTHING_LEFT, stillDiffering } from './ask.ts';
+import { type Asking, both, type Left, mended, mendInBatches, NOTHING_LEFT } from './ask.ts';
 import type { Comparing, Positioned, Versioned } from './confirm.ts';
 import { keyOf, tableContents, type WholeGraphSources } from './whole-graph.ts';
 
@@ -25,15 +24,18 @@ export async function repairWholeGraph(
     keys: AsyncIterable<readonly string[]>,
     comparing: Comparing<S, G>,
   ): Promise<void> {
-    for await (const batch of batchesOf(keys, AT_ONCE)) {
-      await asking.mend(table, batch, signal);
-      const ids = batch.map((key) => JSON.stringify(key));
-      const differ = await stillDiffering(ids, comparing, asking, signal);
-      left = leaving(
-        left,
-        differ.map((id) => `${table.table} ${id}`),
-      );
-    }
+    const named = (id: string) => `${table.table} ${id}`;
+    const of = await mendInBatches(
+      keys,
+      asking.stream,
+      (key) => named(JSON.stringify(key)),
+      async (batch) => {
+        const ids = batch.map((key) => JSON.stringify(key));
+        const ask = () => asking.mend(table, batch, signal);
+        return (await mended(ids, ask, comparing, asking, signal)).map(named);
+      },
+    );
+    left = both(left, of);
   }
 
   for (const table of mapping.tables) {

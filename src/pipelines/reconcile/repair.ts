@@ -3,9 +3,9 @@
  *
  *   ids ─▶ their keys and those of their relationships ─▶ mend: ask the stream, or write ─▶ wait until applied ─▶ look again
  *
- * Batches wait for each other, so that the stream never has more than one of requests.
+ * Batches wait for each other, so that the stream never has more than one of requests, and none behind one that is not
+ * answered.
  */
-import { batchesOf } from '../../core/batches.ts';
 import { verdictOf } from '../../core/drift.ts';
 import type { EntityTable } from '../../core/entity-table.ts';
 import type { Mapping } from '../../core/mapping.ts';
@@ -13,7 +13,7 @@ import type { Graph } from '../../neo4j/client.ts';
 import type { GraphEntities } from '../../neo4j/entities.ts';
 import type { Sql } from '../../postgres/client.ts';
 import type { SourceEntities } from '../../postgres/entities.ts';
-import { type Asking, AT_ONCE, type Left, leaving, NOTHING_LEFT, stillDiffering } from './ask.ts';
+import { type Asking, type Left, mended, mendInBatches } from './ask.ts';
 import type { EntityContents } from './deep.ts';
 import { edgesOf } from './edges.ts';
 
@@ -33,9 +33,9 @@ export async function repair(
   context: RepairContext,
   signal: AbortSignal,
 ): Promise<Left> {
-  const { entities, contents, source, nodes, mend } = context;
-  let left = NOTHING_LEFT;
-  for await (const batch of batchesOf(ids, AT_ONCE)) {
+  const { entities, contents, source, nodes, mend, stream } = context;
+
+  async function ask(batch: readonly string[]): Promise<void> {
     await mend(
       entities.mapping,
       batch.map((id) => [id]),
@@ -43,11 +43,15 @@ export async function repair(
     );
     for await (const { table, keys } of edgesOf(batch, entities, context, signal))
       await mend(table, keys, signal);
-    const differ =
-      contents === undefined
-        ? await stillDiffering(batch, { source, graph: nodes, verdict: verdictOf }, context, signal)
-        : await stillDiffering(batch, contents, context, signal);
-    left = leaving(left, differ);
   }
-  return left;
+
+  return mendInBatches(
+    ids,
+    stream,
+    (id) => id,
+    (batch) =>
+      contents === undefined
+        ? mended(batch, () => ask(batch), { source, graph: nodes, verdict: verdictOf }, context, signal)
+        : mended(batch, () => ask(batch), contents, context, signal),
+  );
 }
