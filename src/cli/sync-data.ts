@@ -96,6 +96,7 @@ export async function runSyncData(options: SyncDataOptions): Promise<void> {
   } finally {
     stop.end();
     for (const lock of locks) await lock.release();
+    await file.close();
   }
 }
 

@@ -17,7 +17,12 @@ import type { Drift } from './drift.ts';
 const count = z.int().nonnegative();
 const ids = z.array(z.string());
 
-const header = z.strictObject({ v: z.literal(1), of: z.string() });
+const header = z.strictObject({
+  v: z.literal(1),
+  of: z.string(),
+  /** Of a run without the stream: where the stream stood. */
+  still: z.string().optional(),
+});
 const page = z.strictObject({
   /** The last id compared, of either side. */
   after: z.string(),

@@ -1,34 +1,46 @@
 /**
  * The file beside the report that a check of sync-data leaves what it finds in, line by line, so that it can go on after
- * a crash (`--resume`). Lines are whole: what is behind the last line break was being written, and does not count.
+ * a crash (`--resume`). Lines are whole: what is behind the last line break was being written, and does not count. What is
+ * read is the file that was opened, whatever is at its path by then.
  */
 import { createHash } from 'node:crypto';
-import { constants, createReadStream } from 'node:fs';
-import { access, type FileHandle, open, rm } from 'node:fs/promises';
-import { parseHeader, parseSpoolLine, type SpoolLine } from '../core/check-spool.ts';
+import { constants } from 'node:fs';
+import { access, type FileHandle, lstat, open, rm } from 'node:fs/promises';
+import { parseHeader, parseSpoolLine, type SpoolHeader, type SpoolLine } from '../core/check-spool.ts';
 import { AppError, isAppError } from '../core/errors.ts';
 import type { Spool } from '../pipelines/reconcile/check.ts';
+import { obstacleAt } from './replaceable.ts';
 
 export interface SpoolFile {
-  /** `of`: everything that decides what a check finds. Throws USAGE if what is to be resumed is of something else. */
-  readonly open: (of: Readonly<Record<string, unknown>>) => Promise<Spool>;
+  /**
+   * `of`: everything that decides what a check finds. `still`: what must not have moved since, if anything. Throws USAGE if
+   * what is to be resumed is of something else, or from before it moved.
+   */
+  readonly open: (of: Readonly<Record<string, unknown>>, still?: string | null) => Promise<Spool>;
 }
 
 const OWNER_ONLY = 0o600;
 const LINE_BREAK = 0x0a;
+const CHUNK_BYTES = 64 * 1024;
 
-/** Throws USAGE if there is nothing to resume. */
+/** Throws USAGE if there is nothing to resume, or what is there could not be replaced. */
 export async function spoolFile(resultsFile: string, resume: boolean): Promise<SpoolFile> {
   const path = `${resultsFile}.resume`;
+  const obstacle = await obstacleAt(path);
+  if (obstacle !== null) throw new AppError('USAGE', `${path}: ${obstacle}.`);
   if (resume)
-    await access(path).catch((error: unknown) => {
+    await access(path, constants.R_OK | constants.W_OK).catch((error: unknown) => {
       throw new AppError('USAGE', `--resume: there is no ${path} to go on from (${codeOf(error)}).`);
     });
   return {
-    async open(of) {
-      const hash = createHash('sha256').update(JSON.stringify(of)).digest('hex');
+    async open(of, still = null) {
+      const header: SpoolHeader = {
+        v: 1,
+        of: digest(JSON.stringify(of)),
+        ...(still === null ? {} : { still: digest(still) }),
+      };
       try {
-        return spoolOf(path, resume ? await reopened(path, hash) : await created(path, hash));
+        return spoolOf(path, resume ? await reopened(path, header) : await created(path, header));
       } catch (error) {
         throw failed(path, error);
       }
@@ -37,24 +49,20 @@ export async function spoolFile(resultsFile: string, resume: boolean): Promise<S
 }
 
 /** Never what a link leads to. */
-async function created(path: string, of: string): Promise<FileHandle> {
+async function created(path: string, header: SpoolHeader): Promise<FileHandle> {
   await rm(path, { force: true });
-  const file = await open(path, 'ax', OWNER_ONLY);
-  await file.appendFile(`${JSON.stringify({ v: 1, of })}\n`);
+  const file = await open(path, 'ax+', OWNER_ONLY);
+  await file.appendFile(`${JSON.stringify(header)}\n`);
   return file;
 }
 
-async function reopened(path: string, of: string): Promise<FileHandle> {
+async function reopened(path: string, header: SpoolHeader): Promise<FileHandle> {
   const { O_RDWR, O_APPEND, O_NOFOLLOW } = constants;
   const file = await open(path, O_RDWR | O_APPEND | O_NOFOLLOW);
   try {
     let length = 0;
-    for await (const { text, end } of wholeLines(path)) {
-      if (length === 0 && parseHeader(text)?.of !== of)
-        throw new AppError(
-          'USAGE',
-          `--resume: ${path} is of other options, of another source or of another graph. Leave --resume out to start again.`,
-        );
+    for await (const { text, end } of wholeLines(file)) {
+      if (length === 0) requireSame(path, header, parseHeader(text));
       length = end;
     }
     if (length === 0) throw new AppError('USAGE', `--resume: ${path} has nothing to go on from.`);
@@ -64,6 +72,17 @@ async function reopened(path: string, of: string): Promise<FileHandle> {
     await file.close();
     throw error;
   }
+}
+
+function requireSame(path: string, header: SpoolHeader, found: SpoolHeader | null): void {
+  const why =
+    found?.of !== header.of
+      ? 'is of other options, of another source or of another graph'
+      : found.still !== header.still
+        ? 'is from before the stream ran: what it found may be mended by now'
+        : null;
+  if (why === null) return;
+  throw new AppError('USAGE', `--resume: ${path} ${why}. Leave --resume out to start again.`);
 }
 
 function spoolOf(path: string, file: FileHandle): Spool {
@@ -80,15 +99,18 @@ function spoolOf(path: string, file: FileHandle): Spool {
       });
       return written;
     },
-    lines: () => linesOf(path),
-    remove: () => rm(path, { force: true }),
+    lines: () => linesOf(path, file),
+    async remove() {
+      const [ours, there] = [await file.stat(), await lstat(path).catch(() => null)];
+      if (there?.dev === ours.dev && there.ino === ours.ino) await rm(path, { force: true });
+    },
     close: () => file.close(),
   };
 }
 
-async function* linesOf(path: string): AsyncGenerator<SpoolLine> {
+async function* linesOf(path: string, file: FileHandle): AsyncGenerator<SpoolLine> {
   let first = true;
-  for await (const { text } of wholeLines(path)) {
+  for await (const { text } of wholeLines(file)) {
     if (!first) {
       const line = parseSpoolLine(text);
       if (line === null)
@@ -99,10 +121,14 @@ async function* linesOf(path: string): AsyncGenerator<SpoolLine> {
   }
 }
 
-async function* wholeLines(path: string): AsyncGenerator<{ readonly text: string; readonly end: number }> {
+async function* wholeLines(
+  file: FileHandle,
+): AsyncGenerator<{ readonly text: string; readonly end: number }> {
   let rest: Buffer[] = [];
-  let offset = 0;
-  for await (const chunk of createReadStream(path) as AsyncIterable<Buffer>) {
+  for (let offset = 0; ;) {
+    const { buffer, bytesRead } = await file.read(Buffer.allocUnsafe(CHUNK_BYTES), 0, CHUNK_BYTES, offset);
+    if (bytesRead === 0) return;
+    const chunk = buffer.subarray(0, bytesRead);
     let from = 0;
     for (let at = chunk.indexOf(LINE_BREAK); at !== -1; at = chunk.indexOf(LINE_BREAK, from)) {
       const text = Buffer.concat([...rest, chunk.subarray(from, at)]).toString('utf8');
@@ -113,6 +139,10 @@ async function* wholeLines(path: string): AsyncGenerator<{ readonly text: string
     rest.push(chunk.subarray(from));
     offset += chunk.length;
   }
+}
+
+function digest(text: string): string {
+  return createHash('sha256').update(text).digest('hex');
 }
 
 function failed(path: string, error: unknown): AppError {

@@ -80,8 +80,13 @@ function sides(count: number, drifts: (n: number) => boolean, batchSize = 1000) 
 }
 
 let files = 0;
-async function opened(results: string, resume = false, of: object = OF): Promise<Spool> {
-  return (await spoolFile(results, resume)).open({ ...of });
+async function opened(
+  results: string,
+  resume = false,
+  of: object = OF,
+  still: string | null = null,
+): Promise<Spool> {
+  return (await spoolFile(results, resume)).open({ ...of }, still);
 }
 const nextResults = () => join(folder, `${files++}.json`);
 
@@ -237,6 +242,22 @@ describe('the spool', () => {
     expect(readFileSync(target, 'utf8')).toBe('kept');
   });
 
+  it('is the file that was opened: what another run puts in its place is not read, nor taken away', async () => {
+    const results = nextResults();
+    const one = await opened(results);
+    await one.append(first);
+    const other = await opened(results);
+    await Promise.all([one.append(second), other.append(first)]);
+    expect(await linesOf(one)).toEqual([first, second]);
+    expect(await linesOf(other)).toEqual([first]);
+    await one.remove();
+    await one.close();
+    expect(statSync(`${results}.resume`).size).toBeGreaterThan(0);
+    await other.remove();
+    await other.close();
+    expect(statSync(`${results}.resume`, { throwIfNoEntry: false })).toBeUndefined();
+  });
+
   it.each<[string, (path: string) => void, object, RegExp]>([
     ['that is not there', rmSync, OF, /there is no .*\.json\.resume to go on from/],
     ['of other options', () => undefined, { ...OF, types: ['ttp'] }, /is of other options/],
@@ -262,6 +283,17 @@ describe('the spool', () => {
     const opening = opened(results, true, of);
     await expect(opening).rejects.toThrow(message);
     await expect(opening).rejects.toMatchObject({ code: 'USAGE' });
+  });
+
+  it('of a run without the stream cannot be resumed once that has moved', async () => {
+    const results = nextResults();
+    await (await opened(results, false, OF, 'here')).close();
+    for (const still of ['there', null])
+      await expect(opened(results, true, OF, still)).rejects.toMatchObject({
+        code: 'USAGE',
+        message: expect.stringMatching(/is from before the stream ran/) as string,
+      });
+    await (await opened(results, true, OF, 'here')).close();
   });
 
   it('that is damaged is not gone on from', async () => {

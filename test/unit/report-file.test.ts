@@ -1,5 +1,16 @@
 /** The report file of sync-data: byte for byte, and there as a whole or not at all. */
-import { mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
@@ -132,4 +143,95 @@ it('stays the former one, with nothing beside it, if it cannot be written to its
   });
   expect(readFileSync(path, 'utf8')).toBe('the former one');
   expect(readdirSync(folder)).toEqual(['report.json']);
+});
+
+it('has its path to itself, by whatever name, until it is closed', async () => {
+  const path = join(folder, 'report.json');
+  symlinkSync(folder, join(folder, 'same'));
+  const first = await reportFile(path);
+  for (const name of [path, join(folder, 'same', 'report.json')])
+    await expect(reportFile(name)).rejects.toMatchObject({
+      code: 'ALREADY_RUNNING',
+      message: `Another run writes to ${name}.`,
+    });
+  await (await reportFile(join(folder, 'report.txt'))).close();
+  await first.close();
+  await (await reportFile(path)).close();
+});
+
+it('takes away what runs that were killed had begun of it, and nothing else', async () => {
+  const begun = (name: string) => {
+    writeFileSync(join(folder, name), 'begun');
+    return name;
+  };
+  begun('.report.json.0123456789ab');
+  const others = [
+    begun('.report.json.0123456789abcd'),
+    begun('.report.json.backup'),
+    begun('.other.json.0123456789ab'),
+    begun('report.json.resume'),
+    '.report.json.dddddddddddd',
+    '.report.json.eeeeeeeeeeee',
+  ];
+  mkdirSync(join(folder, '.report.json.dddddddddddd'));
+  symlinkSync(join(folder, 'report.json.resume'), join(folder, '.report.json.eeeeeeeeeeee'));
+  if (process.geteuid?.() === 0) {
+    others.push(begun('.report.json.ffffffffffff'));
+    chownSync(join(folder, '.report.json.ffffffffffff'), NOBODY, NOBODY);
+  }
+  await (await reportFile(join(folder, 'report.json'))).close();
+  expect(readdirSync(folder).sort()).toEqual(others.sort());
+});
+
+const NOBODY = 65_534;
+it('and what a check leaves are refused at once where only their owner may replace them', async (context) => {
+  if (process.geteuid?.() !== 0) {
+    context.skip('only root can be another user');
+    return;
+  }
+  const path = join(folder, 'report.json');
+  chmodSync(folder, 0o1777);
+  writeFileSync(path, 'of root');
+  writeFileSync(`${path}.resume`, 'of root', { mode: 0o666 });
+  const refused = (what: string) => ({
+    code: 'USAGE',
+    message: `${what}: it belongs to another user, in a folder where only owners replace files.`,
+  });
+  process.seteuid?.(NOBODY);
+  try {
+    await expect(reportFile(path)).rejects.toMatchObject(refused(`--check-results-file ${path}`));
+    for (const resume of [false, true])
+      await expect(spoolFile(path, resume)).rejects.toMatchObject(refused(`${path}.resume`));
+    await (await reportFile(join(folder, 'own.json'))).close();
+  } finally {
+    process.seteuid?.(0);
+  }
+  // Where anybody may, it is no obstacle.
+  chmodSync(folder, 0o777);
+  process.seteuid?.(NOBODY);
+  try {
+    await (await reportFile(path)).close();
+  } finally {
+    process.seteuid?.(0);
+  }
+});
+
+it('is refused at once in a folder that cannot be written, or read, with nothing left', async (context) => {
+  if (process.geteuid?.() !== 0) {
+    context.skip('only root can be another user');
+    return;
+  }
+  for (const mode of [0o555, 0o733]) {
+    chmodSync(folder, mode);
+    process.seteuid?.(NOBODY);
+    try {
+      await expect(reportFile(join(folder, 'report.json'))).rejects.toMatchObject({
+        code: 'USAGE',
+        message: expect.stringMatching(/its folder cannot be written and read \(EACCES\)\.$/) as string,
+      });
+    } finally {
+      process.seteuid?.(0);
+    }
+    expect(readdirSync(folder)).toEqual([]);
+  }
 });
