@@ -90,12 +90,10 @@ export async function compareAndRepair(
           : null,
         openSpool: async () => {
           const { systemIdentifier } = database;
-          return run.spool.open({
-            ...decisive(context, entities, filter, systemIdentifier),
-            deep,
-            printDiffs,
-            direct,
-          });
+          return run.spool.open(
+            { ...decisive(context, entities, filter, systemIdentifier), deep, printDiffs, direct },
+            way.still,
+          );
         },
         countUnnamed: nodes.countUnnamed,
         onUnnamed: (count) => {

@@ -23,6 +23,8 @@ export interface Way {
   readonly confirmation: Pick<CheckOptions, 'reading' | 'caughtUp' | 'maxWaitMs' | 'readTwice' | 'throttle'>;
   readonly repair: Pick<RepairContext, 'caughtUp' | 'maxWaitMs' | 'mend' | 'stream'>;
   readonly requireStill: ReconcileOptions['requireStill'];
+  /** What must not move, as text; null: nothing. */
+  readonly still: string | null;
 }
 
 export interface WayOptions {
@@ -72,6 +74,7 @@ export const besideStream: BeginWay = (databases, context, options) => {
       stream: { stopped: false },
     },
     requireStill: null,
+    still: null,
   });
 };
 
@@ -115,6 +118,7 @@ export const withoutStream: BeginWay = async (
       },
     },
     requireStill: still.require,
+    still: still.at,
   };
 };
 

@@ -88,7 +88,7 @@ export async function runSyncData(options: SyncDataOptions): Promise<void> {
     };
     const outcome = options.direct
       ? await withDatabases(context, (databases) => compareAndRepair(context, databases, run, stop.signal))
-      : await withServers(context, (servers) => beside(context, servers, run, stop.signal));
+      : await withServers(context, (servers) => beside(context, servers, run, options.resume, stop.signal));
     conclude(outcome, options);
   } catch (error) {
     if (!stop.signal.aborted) throw error;
@@ -100,15 +100,24 @@ export async function runSyncData(options: SyncDataOptions): Promise<void> {
   }
 }
 
-/** Of all that is compared beside the stream, what compares everything may prove something. */
+/**
+ * Of all that is compared beside the stream, what compares everything may prove something: but not what an earlier run
+ * compared, since that may differ by now.
+ */
 async function beside(
   context: GraphContext,
   servers: Servers,
   run: SyncRun,
   signal: AbortSignal,
+  resumed: boolean,
 ): Promise<Outcome> {
   await requireLoaded(waitSources(servers, context));
-  if (!run.wholeGraph || !run.deep) return compareAndRepair(context, servers, run, signal);
+  const everything = run.wholeGraph && run.deep;
+  if (everything && resumed)
+    process.stderr.write(
+      'A run that goes on from an earlier one proves nothing: run it once more without --resume.\n',
+    );
+  if (!everything || resumed) return compareAndRepair(context, servers, run, signal);
   const { outcome, through } = await prove(context, servers, run, signal);
   if (through !== null) {
     const { epoch, lsn } = through;

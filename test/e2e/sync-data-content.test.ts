@@ -68,7 +68,7 @@ async function syncData(args: readonly string[], extension = 'json') {
     { LOG_LEVEL: 'warn' },
   );
   const read = () => readFileSync(file, 'utf8');
-  return { code, stdout, stderr, read, report: () => JSON.parse(read()) as Record<string, unknown> };
+  return { code, file, stdout, stderr, read, report: () => JSON.parse(read()) as Record<string, unknown> };
 }
 
 const node = (n: number, change: string) =>
@@ -316,6 +316,14 @@ describe('a dry run', () => {
   });
 });
 
+/** When each table was last proved. */
+async function verified(): Promise<(string | null)[]> {
+  const status = JSON.parse((await platform.run(['status', '--json'])).stdout) as {
+    tables: { verified: { at: string } | null }[];
+  };
+  return status.tables.map((table) => table.verified?.at ?? null);
+}
+
 describe('a repair', () => {
   it('mends all of it by asking the stream', async () => {
     const { code, stdout, stderr, report } = await syncData(['--deep', '--whole-graph']);
@@ -333,12 +341,6 @@ describe('a repair', () => {
 
   it('proves nothing while there is a node that no row can have made, and does once it is gone', async () => {
     const everything = ['--dry-run', '--deep', '--whole-graph', '--fail-on-drift'];
-    const verified = async () => {
-      const status = JSON.parse((await platform.run(['status', '--json'])).stdout) as {
-        tables: { verified: { at: string } | null }[];
-      };
-      return status.tables.map((table) => table.verified?.at ?? null);
-    };
     expect((await syncData(everything)).code).toBe(0);
     const before = await verified();
     for (const at of before) expect(at).not.toBeNull();
@@ -350,6 +352,28 @@ describe('a repair', () => {
     expect((await syncData(everything)).code).toBe(0);
     const [first = null] = before;
     for (const at of await verified()) expect(Date.parse(at ?? '')).toBeGreaterThan(Date.parse(first ?? ''));
+  });
+
+  it('proves nothing by what an earlier run has compared', async () => {
+    const entities = (change: string, ...ids: readonly number[]) =>
+      platform.cypher(`MATCH (n:${entity}) WHERE n.id IN $ids SET ${change}`, { ids: ids.map(idOf) });
+    const everything = ['--deep', '--whole-graph'];
+    const before = await verified();
+    await entities('n.last_updated_at = 0', 0, 1);
+    const refused = await syncData([...everything, '--max-repairs', '1']);
+    expect(refused.stderr).toMatch(/2 entities and other keys differ/);
+    // Behind the back of what was compared.
+    await entities(`n.title = 'edited by hand'`, 2);
+
+    const results = ['sync-data', '--check-results-file', refused.file];
+    const resumed = await platform.run([...results, ...everything, '--resume'], { LOG_LEVEL: 'info' });
+    expect(resumed.code, resumed.stderr).toBe(0);
+    expect(resumed.stderr).toMatch(/^A run that goes on from an earlier one proves nothing: .*$/m);
+    expect(resumed.stderr).not.toContain('is verified');
+    expect(await verified()).toEqual(before);
+
+    expect((await syncData(everything)).report()).toMatchObject({ n_different: 1 });
+    expect(await verified()).not.toEqual(before);
   });
 
   it('says what no request can name, and what a request does not mend', async () => {

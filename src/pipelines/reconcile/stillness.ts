@@ -4,6 +4,8 @@ import { AppError } from '../../core/errors.ts';
 import type { PartitionProgress } from '../../neo4j/progress.ts';
 
 export interface Stillness {
+  /** The graph's progress, as text. */
+  readonly at: string;
   /** Throws STREAM_RUNNING once the graph's progress is not what it was at first. */
   readonly require: () => Promise<void>;
   /** Long enough for a projector that is at work to be seen. */
@@ -21,6 +23,7 @@ export async function stillness(progress: () => Promise<readonly PartitionProgre
   }
 
   return {
+    at: first,
     require,
     async watch(signal) {
       await delay(WATCHED_MS, undefined, { signal });
