@@ -1,5 +1,4 @@
 /** `graph sync-data`: options to a run, its outcome to stderr and the exit code. */
-import { constants, setPriority } from 'node:os';
 import { AppError } from '../core/errors.ts';
 import { type EntityFilter, entityTable } from '../core/entity-table.ts';
 import { instantOf } from '../core/instants.ts';
@@ -9,6 +8,7 @@ import { spoolFile } from '../ops/spool-file.ts';
 import type { Emit, Outcome } from '../pipelines/reconcile/reconcile.ts';
 import { requireLoaded } from '../pipelines/wait.ts';
 import { lockRun, REPAIR, REPLAY } from '../postgres/run-lock.ts';
+import { yieldProcessor } from '../runtime/priority.ts';
 import { typesOf } from './entity-types.ts';
 import { enabledGraphContext, type GraphContext } from './graph-context.ts';
 import { SERVERS, type Servers, waitSources, withDatabases, withServers } from './graph-reports.ts';
@@ -67,7 +67,8 @@ export async function runSyncData(options: SyncDataOptions): Promise<void> {
       'only what changed after this instant',
     );
 
-  if (!options.fullSpeed) setPriority(constants.priority.PRIORITY_BELOW_NORMAL);
+  // Without the stream there is none to yield to.
+  if (!options.fullSpeed && !options.direct) yieldProcessor();
   const stop = stopSignal();
   const { slot } = mapping.source;
   const locks = [await lockRun(databaseUrl, REPAIR, slot)];
