@@ -59,9 +59,14 @@ export async function runRebuild(options: RebuildCommandOptions): Promise<void> 
       const { client, graph } = servers;
       const serverId = await serverIdOf(graph);
       const { slot } = mapping.source;
-      locks.push(await lockRun(live.databaseUrl, REBUILD, `${slot} ${serverId} ${neo4j.database}`));
+      const onLost = (error: AppError) => {
+        // What follows the graph writes as any projector does.
+        if (ended.proved) log.warn({ error }, 'another rebuild of this graph is no longer kept out');
+        else stop.fail(error);
+      };
+      locks.push(await lockRun(live.databaseUrl, REBUILD, `${slot} ${serverId} ${neo4j.database}`, onLost));
       // A graph in use is not repaired meanwhile.
-      if (inPlace) locks.push(await lockRun(live.databaseUrl, REPAIR, slot, REBUILD));
+      if (inPlace) locks.push(await lockRun(live.databaseUrl, REPAIR, slot, onLost, REBUILD));
       await withReplaced(live, inPlace, async (replaced) => {
         if (
           replaced !== null &&

@@ -29,7 +29,8 @@ export async function runRecover({ yes }: RecoverOptions): Promise<void> {
   const { slot } = context.mapping.source;
   const locks: RunLock[] = [];
   try {
-    for (const what of [RECOVER, REPAIR]) locks.push(await lockRun(context.databaseUrl, what, slot, RECOVER));
+    for (const what of [RECOVER, REPAIR])
+      locks.push(await lockRun(context.databaseUrl, what, slot, stop.fail, RECOVER));
     await withServers(context, (servers) => recover(context, servers, yes, stop.signal));
   } catch (error) {
     if (!stop.signal.aborted) throw error;

@@ -28,7 +28,7 @@ export async function runReplay(options: ReplayCommandOptions): Promise<void> {
   const tally = createTally(request.tables);
   const stop = stopSignal();
   const { signal } = stop;
-  const lock = dryRun ? null : await lockRun(databaseUrl, REPLAY, mapping.source.slot);
+  const lock = dryRun ? null : await lockRun(databaseUrl, REPLAY, mapping.source.slot, stop.fail);
   try {
     await withServers(context, async (servers) => {
       const on = { ...servers, mapping, log };

@@ -71,10 +71,10 @@ export async function runSyncData(options: SyncDataOptions): Promise<void> {
   if (!options.fullSpeed && !options.direct) yieldProcessor();
   const stop = stopSignal();
   const { slot } = mapping.source;
-  const locks = [await lockRun(databaseUrl, REPAIR, slot)];
+  const locks = [await lockRun(databaseUrl, REPAIR, slot, stop.fail)];
   try {
     // A replay writes where the stream's progress does not move.
-    if (options.direct) locks.push(await lockRun(databaseUrl, REPLAY, slot));
+    if (options.direct) locks.push(await lockRun(databaseUrl, REPLAY, slot, stop.fail));
     const run: SyncRun = {
       ...options,
       entities,
@@ -96,8 +96,8 @@ export async function runSyncData(options: SyncDataOptions): Promise<void> {
     process.exitCode = exitCodeOf(stop.signal.reason);
   } finally {
     stop.end();
-    for (const lock of locks) await lock.release();
     await file.close();
+    for (const lock of locks) await lock.release();
   }
 }
 
@@ -109,8 +109,8 @@ async function beside(
   context: GraphContext,
   servers: Servers,
   run: SyncRun,
-  signal: AbortSignal,
   resumed: boolean,
+  signal: AbortSignal,
 ): Promise<Outcome> {
   await requireLoaded(waitSources(servers, context));
   const everything = run.wholeGraph && run.deep;

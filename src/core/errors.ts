@@ -177,6 +177,10 @@ export const CATALOGUE = {
   STACK_FAILED: { disposition: 'fatal', remedy: 'Mend what the message names and start the stack again.' },
 
   ALREADY_RUNNING: { disposition: 'fatal', remedy: 'Wait until it has ended, or end it.' },
+  LOCK_LOST: {
+    disposition: 'fatal',
+    remedy: 'Run it again once PostgreSQL is there: another run may have begun meanwhile.',
+  },
   REPLAY_UNFINISHED: {
     disposition: 'fatal',
     remedy: 'Run it again as it was, to finish it, or add --restart, to give it up.',

@@ -233,7 +233,9 @@ describe('a damaged graph under live load', () => {
       await finished(third);
       first.child.kill('SIGCONT');
       expect(await first.exited).toBe(1);
-      expect(first.stderr()).toMatch(/Another replay has taken this one over/);
+      expect(first.stderr()).toMatch(
+        /Another replay has taken this one over|keeps other runs .* out is lost/,
+      );
       await platform.expectEqual(120);
 
       await damage();

@@ -161,6 +161,23 @@ describe('a run that is ended half way', () => {
   });
 });
 
+it('a run that has lost its lock ends, before anybody else may write the same', async () => {
+  const results = nextResults();
+  const run = slowSyncData(results, []);
+  await compared(results, 3 * BATCH);
+  await platform.sql.query(
+    `select pg_terminate_backend(pid) from pg_stat_activity
+     where application_name like 'graph sync-data of process %' and datname = current_database()`,
+  );
+  expect(await run.exited, run.stderr()).toBe(1);
+  const said = run
+    .stderr()
+    .split('\n')
+    .filter((line) => line !== '' && !line.startsWith('{'));
+  expect(said).toEqual([expect.stringMatching(/keeps other runs of graph sync-data out is lost\./)]);
+  expect(existsSync(results)).toBe(false);
+});
+
 it.each<[string, () => Process]>([
   ['the graph', () => projector],
   ['Kafka', () => publisher],
