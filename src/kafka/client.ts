@@ -39,6 +39,8 @@ export interface ConnectOptions {
   readonly topics?: readonly string[];
   /** How long a request may go unanswered. */
   readonly requestTimeoutMs?: number;
+  /** Once it is aborted, a connection that is not made yet is given up. */
+  readonly signal?: AbortSignal;
 }
 
 export interface Connection {
@@ -98,6 +100,7 @@ export function createKafka(options: KafkaOptions, log: Log): KafkaClient {
         const socket = openSocket(args);
         sockets.add(socket);
         socket.once('close', () => sockets.delete(socket));
+        if (wanted.signal?.aborted === true) destroy();
         return socket;
       },
     });
@@ -128,6 +131,7 @@ export function createKafka(options: KafkaOptions, log: Log): KafkaClient {
       }
     }
 
+    wanted.signal?.addEventListener('abort', destroy);
     try {
       await cluster.connect();
       await loadMetadata(cluster, wanted.topics ?? []);
@@ -135,6 +139,8 @@ export function createKafka(options: KafkaOptions, log: Log): KafkaClient {
     } catch (error) {
       await close();
       throw error;
+    } finally {
+      wanted.signal?.removeEventListener('abort', destroy);
     }
   }
 

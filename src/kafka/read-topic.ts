@@ -16,7 +16,7 @@ const LIMITS = { maxWaitMs: 500, maxBytes: 8 * 1024 * 1024 };
 
 /**
  * `keep` makes of each value what is held of it. Rejects with KAFKA_TOPIC if the topic is missing, KAFKA_UNREACHABLE if it
- * cannot be read to its end now, and with what `keep` throws.
+ * cannot be read to its end now, or by the deadline that `signal` is, and with what `keep` throws.
  */
 export async function readLatest<T>(
   kafka: KafkaClient,
@@ -65,9 +65,10 @@ async function read(
   onRecord: (record: IncomingRecord) => void,
 ): Promise<void> {
   try {
-    const connection = await kafka.connect({ topics: [topic] });
+    const connection = await kafka.connect({ topics: [topic], signal });
     try {
-      for (const range of await offsetRanges(connection.cluster, [topic])) {
+      const ranges = await connection.promptly(offsetRanges(connection.cluster, [topic]), signal);
+      for (const range of ranges) {
         for (let at = from(range); at < range.end;) {
           const fetched = await connection.promptly(fetch(connection.cluster, range, at), signal);
           signal.throwIfAborted();
@@ -82,9 +83,16 @@ async function read(
       await connection.close();
     }
   } catch (error) {
-    if (signal.aborted) throw signal.reason;
+    if (signal.aborted) throw reasonOf(signal, topic);
     throw wrapKafka(error, `read topic ${topic}`, { topic });
   }
+}
+
+function reasonOf({ reason }: AbortSignal, topic: string): unknown {
+  const late = reason instanceof DOMException && reason.name === 'TimeoutError';
+  if (!late) return reason;
+  const message = `Kafka does not answer: topic ${topic} could not be read in time.`;
+  return new AppError('KAFKA_UNREACHABLE', message, { cause: reason });
 }
 
 async function fetch(cluster: Cluster, from: TopicPartition, offset: bigint): Promise<DecodedBatches> {

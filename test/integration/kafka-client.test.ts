@@ -1,9 +1,12 @@
+import { once } from 'node:events';
 import { createRequire } from 'node:module';
+import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { createKafka } from '../../src/kafka/client.ts';
 import { wrapKafka } from '../../src/kafka/errors.ts';
 import { GroupMember } from '../../src/kafka/group.ts';
 import { createPublisher } from '../../src/kafka/publisher.ts';
+import { readLatest } from '../../src/kafka/read-topic.ts';
 import { silent, type TestKafka, testKafka } from '../support/kafka.ts';
 import { servers } from '../support/servers.ts';
 
@@ -86,6 +89,27 @@ describe('what is wrong with a connection is told by its code', () => {
 
   it('nobody listens', async () => {
     await expect(open({ brokers: ['127.0.0.1:1'] })).rejects.toMatchObject({ code: 'KAFKA_UNREACHABLE' });
+  });
+
+  it('it takes connections, but does not answer by the deadline', async () => {
+    const sockets: Socket[] = [];
+    const hung = createServer((socket) => sockets.push(socket)).listen(0, '127.0.0.1');
+    await once(hung, 'listening');
+    const { port } = hung.address() as AddressInfo;
+    const client = createKafka({ brokers: [`127.0.0.1:${port}`], clientId: 'test' }, silent);
+    const read = (signal: AbortSignal) => readLatest(client, 'topic', signal, String);
+    const started = performance.now();
+    try {
+      await expect(read(AbortSignal.timeout(200))).rejects.toMatchObject({
+        code: 'KAFKA_UNREACHABLE',
+        message: 'Kafka does not answer: topic topic could not be read in time.',
+      });
+      await expect(read(AbortSignal.abort('told to stop'))).rejects.toBe('told to stop');
+      expect(performance.now() - started).toBeLessThan(5_000);
+    } finally {
+      for (const socket of sockets) socket.destroy();
+      hung.close();
+    }
   });
 
   it('the broker has no SASL', async () => {
