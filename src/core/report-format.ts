@@ -23,6 +23,8 @@ export interface Fields {
 export type Field = number | List | Entries | Fields;
 
 const AT_ONCE = 1000;
+/** Line breaks, controls, and what turns the direction of text. */
+const UNSAFE = /[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}]/gu;
 
 /** As `JSON.stringify(…, null, 2)` writes it. */
 export async function* formatJson(report: Fields): AsyncGenerator<string> {
@@ -30,7 +32,10 @@ export async function* formatJson(report: Fields): AsyncGenerator<string> {
   yield '\n';
 }
 
-/** A list as its count, then its items one a line; an object as its names, each before what it holds. */
+/**
+ * A list as its count, then its items one a line; an object as its names, each before what it holds. Nothing that is
+ * reported can look like a line, or a text, that it is not.
+ */
 export async function* formatText(report: Fields): AsyncGenerator<string> {
   for (const [name, field] of Object.entries(report)) yield* textOf(name, field, '');
 }
@@ -83,11 +88,12 @@ async function* textOf(name: string, field: Field, indent: string): AsyncGenerat
     yield `${indent}${name}: ${field.count}\n`;
     for await (const some of batchesOf(field.items(), AT_ONCE))
       yield some
-        .map((item) => `${inner}${typeof item === 'string' ? item : JSON.stringify(item)}\n`)
+        .map((item) => `${inner}${typeof item === 'string' ? lineOf(item) : inLine(item)}\n`)
         .join('');
   } else if (isEntries(field)) {
     yield `${indent}${name}: ${field.count}\n`;
-    for await (const [key, value] of field.entries()) yield `${inner}${key}\n${linesOf(value, `${inner}  `)}`;
+    for await (const [key, value] of field.entries())
+      yield `${inner}${lineOf(key)}\n${linesOf(value, `${inner}  `)}`;
   } else {
     yield `${indent}${name}:\n`;
     for (const [key, part] of Object.entries(field)) yield* textOf(key, part, inner);
@@ -99,10 +105,23 @@ function linesOf(value: Json, indent: string): string {
   return Object.entries(value ?? {})
     .map(([name, part]: [string, Json]) =>
       typeof part === 'object' && part !== null
-        ? `${indent}${name}\n${linesOf(part, `${indent}  `)}`
-        : `${indent}${name}: ${JSON.stringify(part)}\n`,
+        ? `${indent}${lineOf(name)}\n${linesOf(part, `${indent}  `)}`
+        : `${indent}${lineOf(name)}: ${inLine(part)}\n`,
     )
     .join('');
+}
+
+/** As it is, unless it would end the line, steer a terminal, or seem to be what is quoted here: then as JSON. */
+function lineOf(text: string): string {
+  return text.startsWith('"') || text.search(UNSAFE) !== -1 ? inLine(text) : text;
+}
+
+/** JSON, which allows some of these. */
+function inLine(value: Json): string {
+  return JSON.stringify(value).replaceAll(
+    UNSAFE,
+    (character) => `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
 }
 
 function isList(field: Exclude<Field, number>): field is List {

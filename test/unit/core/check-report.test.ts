@@ -62,8 +62,7 @@ entity_ids_to_reindex: 2
   d
 entity_ids_unconfirmed: 2
   c
-  e
-"
+  "e\\n\\""
 n_missing: 1
 n_not_deleted: 1
 n_ok: 2286

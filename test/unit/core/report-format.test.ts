@@ -82,6 +82,42 @@ part:
   });
 });
 
+describe('as text, what is reported', () => {
+  const plain = ['Foreign "node"', '\\n', 'n_ok: 1', ' ', '', '🦊', 'مرحبا'];
+  const unsafe = [
+    'a\nn_ok: 1',
+    'a\r',
+    '\u001b[2K',
+    '\u0085',
+    '\u2028',
+    '\u2029',
+    '\u007f',
+    '\u202e',
+    '"a"',
+    '"',
+  ];
+
+  it('stands as it is, or as JSON if it would not stay in its line or seem to be that', async () => {
+    const lines = async (ids: readonly string[]) => {
+      const report = { ids: { count: ids.length, items: () => given(ids) } };
+      return (await written(formatText(report))).split('\n').slice(1, -1);
+    };
+    expect(await lines(plain)).toEqual(plain.map((id) => `  ${id}`));
+    const quoted = await lines(unsafe);
+    expect(quoted.map((line) => JSON.parse(line) as string)).toEqual(unsafe);
+    for (const line of quoted) expect(line).toMatch(/^ {2}"[\x20-\x7e]+"$/);
+  });
+
+  it.each(unsafe)('adds no line: %j', async (text) => {
+    const report: Fields = {
+      keys: { count: 1, items: () => given([[text]]) },
+      diffs: { count: 1, entries: () => given([[text, { [text]: { [text]: text } }] as const]) },
+    };
+    const lines = (await written(formatText(report))).split(/[\p{Cc}\p{Zl}\p{Zp}]/u);
+    expect(lines).toHaveLength('keys: 1|["…"]|diffs: 1|id|field|side: value|'.split('|').length);
+  });
+});
+
 describe('the section of the whole graph', () => {
   const compared = (whole: string, table: string, ok: number, more: object = {}): SpoolLine => ({
     whole,
