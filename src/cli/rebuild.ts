@@ -10,8 +10,8 @@ import { lockRun, REPAIR, type RunLock } from '../postgres/run-lock.ts';
 import { enabledGraphContext, type GraphContext } from './graph-context.ts';
 import { waitSources, withServers } from './graph-reports.ts';
 import { checkWhole } from './whole-check.ts';
+import { phaseProgress } from './phase-progress.ts';
 import { askToEmpty, describeEmptying } from './rebuild-confirmation.ts';
-import { rebuildProgress } from './rebuild-progress.ts';
 import { exitCodeOf, stopSignal } from './stop-signal.ts';
 import { targetUri } from './target-uri.ts';
 
@@ -50,7 +50,7 @@ export async function runRebuild(options: RebuildCommandOptions): Promise<void> 
   entityTable(mapping);
 
   const stop = stopSignal();
-  const progress = rebuildProgress(process.stderr);
+  const progress = phaseProgress(process.stderr);
   const locks: RunLock[] = [];
   const startedAt = performance.now();
   const ended = { proved: false };

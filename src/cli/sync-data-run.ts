@@ -12,7 +12,7 @@ import { inspectSource } from '../postgres/source.ts';
 import { estimateRows } from '../postgres/tables.ts';
 import type { GraphContext } from './graph-context.ts';
 import type { Databases } from './graph-reports.ts';
-import { scanProgress } from './scan-progress.ts';
+import { phaseProgress } from './phase-progress.ts';
 import type { BeginWay } from './sync-data-ways.ts';
 
 export interface SyncRun {
@@ -63,24 +63,31 @@ export async function compareAndRepair(
   });
   const contents =
     deep || printDiffs ? { contents: entityContents(sql, graph, entities, { deep, diffs: printDiffs }) } : {};
-  const progress = scanProgress(process.stderr, await estimateRows(sql, [entities.mapping]));
+  const others = mapping.tables.filter((table) => table !== entities.mapping);
+  const filtered = filter.types !== null || filter.changedAfterMicros !== null;
+  const progress = phaseProgress(process.stderr);
   try {
     return await reconcile(
       {
         check: {
           source,
           graph: nodes,
-          filtered: filter.types !== null || filter.changedAfterMicros !== null,
-          onProgress: progress.at,
+          filtered,
           ...way.confirmation,
           ...contents,
         },
         repair: { mapping, entities, sql, graph, source, nodes, ...way.repair, ...contents },
+        expected: {
+          entities: filtered ? null : await estimateRows(sql, [entities.mapping]),
+          // Each is read twice, as rows and as keys in the graph.
+          others: run.wholeGraph ? 2 * (await estimateRows(sql, others)) : null,
+        },
+        onPhase: progress.at,
         requireStill: way.requireStill,
         wholeGraph: run.wholeGraph
           ? {
               mapping,
-              tables: mapping.tables.filter((table) => table !== entities.mapping),
+              tables: others,
               sql,
               graph,
               snapshot: source.snapshot,
@@ -104,8 +111,9 @@ export async function compareAndRepair(
         resultsFile,
         writeReport: run.writeReport,
         emit(logger, event, fields) {
+          // Both may go to one terminal.
+          progress.clear();
           run.emit(logger, event, fields);
-          progress.phase(PHASES.find(([of]) => event.startsWith(of))?.[1] ?? 'reporting');
         },
       },
       signal,
@@ -114,12 +122,6 @@ export async function compareAndRepair(
     progress.end();
   }
 }
-
-/** What follows an event. */
-const PHASES = [
-  ['Starting', 'checking'],
-  ['Deleting', 'repairing'],
-] as const;
 
 /** What decides the findings of a check: those of another are none to go on from. */
 function decisive(

@@ -16,7 +16,7 @@ async function repaired({ answered, ...asking }: Omit<Asking, 'stream'> & { read
   }
   const left = await mendInBatches(
     ids(),
-    whole.stream,
+    whole,
     (id) => id,
     (batch) => {
       asked.push(batch.length);

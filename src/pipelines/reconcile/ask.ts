@@ -24,6 +24,8 @@ export interface Asking extends Pick<Confirming, 'caughtUp' | 'maxWaitMs'> {
   readonly mend: Mend;
   /** Of the run: what it asks for is not answered in time, so that nothing more is asked for. */
   readonly stream: { stopped: boolean };
+  /** After so many keys more are repaired, or left. */
+  readonly onMended?: (keys: number) => void;
 }
 
 /** Those that still differ after a repair. */
@@ -56,7 +58,7 @@ export function both(one: Left, other: Left): Left {
  */
 export async function mendInBatches<T>(
   items: AsyncIterable<T>,
-  stream: Asking['stream'],
+  { stream, onMended }: Pick<Asking, 'stream' | 'onMended'>,
   named: (item: T) => string,
   mendBatch: (batch: readonly T[]) => Promise<readonly string[]>,
 ): Promise<Left> {
@@ -65,6 +67,7 @@ export async function mendInBatches<T>(
     const asked = !stream.stopped;
     const differ = asked ? await mendBatch(batch) : batch.map(named);
     left = both(left, { count: differ.length, some: differ, unasked: asked ? 0 : differ.length });
+    onMended?.(batch.length);
   }
   return left;
 }

@@ -24,8 +24,18 @@ export type Emit = (
   fields?: Readonly<Record<string, string | number>>,
 ) => void;
 
+/** What it does, and how far that is; `of` null: of how many is not known. */
+export type OnPhase = (
+  phase: 'checking' | 'other tables' | 'reporting' | 'repairing',
+  done: number,
+  of: number | null,
+) => void;
+
 export interface ReconcileOptions {
-  readonly check: CheckOptions;
+  readonly check: Omit<CheckOptions, 'onProgress'>;
+  /** Estimates of how much there is to compare; null: there is none. */
+  readonly expected: { readonly entities: number | null; readonly others: number | null };
+  readonly onPhase: OnPhase;
   readonly repair: RepairContext;
   /** null: only the entities. */
   readonly wholeGraph: WholeGraphOptions | null;
@@ -72,11 +82,15 @@ async function checkAndRepair(
   spool: Spool,
   signal: AbortSignal,
 ): Promise<Omit<Outcome, 'unnamed'>> {
-  const { dryRun, maxRepairs, resultsFile, emit } = options;
+  const { dryRun, maxRepairs, resultsFile, expected, emit, onPhase } = options;
   emit('sync_data_commons', 'Starting data check');
-  const { counts } = await check(options.check, spool, signal);
+  const onProgress = (compared: number) => {
+    onPhase('checking', compared, expected.entities);
+  };
+  const { counts } = await check({ ...options.check, onProgress }, spool, signal);
   const found = await comparedWhole(options, spool, signal);
   await options.requireStill?.();
+  onPhase('reporting', 0, null);
   const { deep = false, diffs = false } = options.check.contents ?? {};
   const report = reportOf(counts, spool.lines, { deep, diffs, wholeGraph: found });
   const { n_missing, n_not_deleted, n_ok, n_outdated, n_strange } = report;
@@ -101,30 +115,47 @@ async function checkAndRepair(
     );
   const startedAt = performance.now();
   emit('sync_data_in_neo4j', `Deleting ${deletions.count} entities that should not be in Neo4J`);
-  const undeleted = await repair(deletions.items(), options.repair, signal);
-  const unmended = await repair(inTurn(toReindex.items(), different.items()), options.repair, signal);
+  const onMended = counting((mended) => {
+    onPhase('repairing', mended, repairs);
+  });
+  const repairing: RepairContext = { ...options.repair, onMended };
+  const undeleted = await repair(deletions.items(), repairing, signal);
+  const unmended = await repair(inTurn(toReindex.items(), different.items()), repairing, signal);
   const wholeLeft =
     found === null || options.wholeGraph === null
       ? NOTHING_LEFT
-      : await repairWholeGraph(found, options.wholeGraph, options.repair, signal);
+      : await repairWholeGraph(found, options.wholeGraph, repairing, signal);
   const took = formatTook((performance.now() - startedAt) / 60_000);
   emit('sync_data_in_neo4j', 'sync-data.done', { took, total: reindexed - unmended.count });
   return outcome(both(undeleted, unmended), wholeLeft);
 }
 
 async function comparedWhole(
-  { wholeGraph }: ReconcileOptions,
+  { wholeGraph, expected, onPhase }: ReconcileOptions,
   spool: Spool,
   signal: AbortSignal,
 ): Promise<WholeGraph | null> {
   if (wholeGraph === null) return null;
   const { run, tables } = wholeGraph;
-  await checkWholeGraph(wholeGraph, spool, signal);
+  const onCompared = counting((compared) => {
+    onPhase('other tables', compared, expected.others);
+  });
+  await checkWholeGraph({ ...wholeGraph, onCompared }, spool, signal);
   return wholeGraphOf(
     run,
     tables.map(({ table }) => table),
     spool.lines,
   );
+}
+
+/** Tells the sum, which begins with 0. */
+function counting(tell: (sum: number) => void): (more: number) => void {
+  let sum = 0;
+  tell(sum);
+  return (more) => {
+    sum += more;
+    tell(sum);
+  };
 }
 
 async function* inTurn<T>(...parts: readonly AsyncIterable<T>[]): AsyncGenerator<T> {

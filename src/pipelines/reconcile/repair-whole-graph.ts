@@ -27,7 +27,7 @@ export async function repairWholeGraph(
     const named = (id: string) => `${table.table} ${id}`;
     const of = await mendInBatches(
       keys,
-      asking.stream,
+      asking,
       (key) => named(JSON.stringify(key)),
       async (batch) => {
         const ids = batch.map((key) => JSON.stringify(key));

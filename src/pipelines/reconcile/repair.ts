@@ -33,7 +33,7 @@ export async function repair(
   context: RepairContext,
   signal: AbortSignal,
 ): Promise<Left> {
-  const { entities, contents, source, nodes, mend, stream } = context;
+  const { entities, contents, source, nodes, mend } = context;
 
   async function ask(batch: readonly string[]): Promise<void> {
     await mend(
@@ -47,7 +47,7 @@ export async function repair(
 
   return mendInBatches(
     ids,
-    stream,
+    context,
     (id) => id,
     (batch) =>
       contents === undefined

@@ -42,6 +42,8 @@ export interface WholeGraphOptions extends WholeGraphSources, Confirming {
   readonly reading: () => Reading;
   /** Between pages, if the scan is to be held back while replication lags. */
   readonly throttle: Throttle | null;
+  /** After each page of rows, and of keys in the graph. */
+  readonly onCompared?: (keys: number) => void;
 }
 
 /** Of a row. Ids are keys as JSON text. */
@@ -111,7 +113,8 @@ async function checkTable(
     unnamed = 0;
   }
 
-  async function pageDone(): Promise<void> {
+  async function pageDone(keys: number): Promise<void> {
+    options.onCompared?.(keys);
     while (candidates.length >= CANDIDATES) await settle();
     await throttle?.(signal);
     signal.throwIfAborted();
@@ -128,7 +131,7 @@ async function checkTable(
       if (contents.verdict(pair.source, pair.graph) === 'ok') ok++;
       else candidates.push(pair.id);
     }
-    await pageDone();
+    await pageDone(ids.length);
     after = ids.at(-1) ?? null;
     if (last) break;
   }
@@ -136,7 +139,7 @@ async function checkTable(
     const rows = new Set((await contents.source.byIds(page.ids, signal)).map(({ id }) => id));
     candidates = candidates.concat(page.ids.filter((id) => !rows.has(id)));
     unnamed += page.unnamed;
-    await pageDone();
+    await pageDone(page.ids.length + page.unnamed);
   }
   await settle();
 }

@@ -1,14 +1,15 @@
-/** How far a rebuild is, for people on a terminal and as JSON lines elsewhere. */
-import { bar, shownAtPace } from './progress-line.ts';
+/** How far a run of several phases is, for people on a terminal and as JSON lines elsewhere. */
+import { bar, type Shown, shownAtPace } from './progress-line.ts';
 
-export interface RebuildProgress {
+export interface PhaseProgress extends Shown {
   /** `total` null: how much there is to do is not known. */
   readonly at: (phase: string, done: number, total: number | null) => void;
-  readonly end: () => void;
 }
 
+const BAR = { longest: 30, shortest: 5 };
+
 /** Rate and time to go are those of the phase; what an earlier run had done is not this one's speed. */
-export function rebuildProgress(output: NodeJS.WriteStream): RebuildProgress {
+export function phaseProgress(output: NodeJS.WriteStream): PhaseProgress {
   let phase = 'starting';
   let startedAt = performance.now();
   let before = 0;
@@ -21,12 +22,15 @@ export function rebuildProgress(output: NodeJS.WriteStream): RebuildProgress {
     return { rate, etaSeconds };
   }
 
-  const end = shownAtPace(output, {
-    line() {
+  const shown = shownAtPace(output, {
+    line(columns) {
+      if (total === null && done === 0) return `${phase} …`;
       const { rate, etaSeconds } = pace();
-      const of =
-        total === null ? String(done) : `${bar(done / Math.max(done, total, 1))} ${done} of ${total}`;
-      return `${phase}: ${of}, ${rate}/s, ${etaSeconds ?? '?'} s to go`;
+      const of = total === null ? '' : ` of some ${total}`;
+      const counts = `${done}${of}, ${rate}/s, ${etaSeconds ?? '?'} s to go`;
+      const room = Math.min(BAR.longest, columns - `${phase}:  ${counts}`.length);
+      if (total === null || room < BAR.shortest) return `${phase}: ${counts}`;
+      return `${phase}: ${bar(done / Math.max(done, total, 1), room)} ${counts}`;
     },
     fields: () => ({ phase, done, total, ...pace() }),
   });
@@ -40,6 +44,6 @@ export function rebuildProgress(output: NodeJS.WriteStream): RebuildProgress {
       done = count;
       total = of;
     },
-    end,
+    ...shown,
   };
 }
