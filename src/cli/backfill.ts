@@ -77,8 +77,7 @@ function wantedOf(options: BackfillOptions, mapping: Mapping): Wanted[] {
   const micros = changedAfter === undefined ? null : BigInt(instantOf(changedAfter, timezone)) * 1000n;
   return tables.map((table): Wanted => {
     if (idsFile !== undefined) return { table, which: 'listed', keys: idsOf(idsFile, table) };
-    const { key } = entities?.mapping ?? table;
-    if (entityTypes !== undefined && (entities === null || key !== table.key))
+    if (entityTypes !== undefined && table !== entities?.mapping)
       throw new AppError('USAGE', `--entity-types: ${table.table} has none.`);
     const filter: RowFilter = {
       types:

@@ -4,7 +4,9 @@ import { AppError } from '../core/errors.ts';
 import { createDeadLetters, type OpenLetter, readDeadLetters } from '../kafka/dead-letters.ts';
 import { createKafka } from '../kafka/client.ts';
 import { redrive } from '../pipelines/redrive.ts';
-import { waitForAnswers } from '../pipelines/wait.ts';
+import { byRequest } from '../pipelines/reconcile/ask.ts';
+import { reached } from '../pipelines/reconcile/confirm.ts';
+import { waitForAnswers, waitForGraph } from '../pipelines/wait.ts';
 import { enabledGraphContext, type GraphContext } from './graph-context.ts';
 import { SERVERS, waitSources, withServers } from './graph-reports.ts';
 
@@ -22,22 +24,28 @@ export async function redriveDeadLetters(ids: readonly string[], timeoutMs: numb
   const context = enabledGraphContext('dead-letters', SERVERS);
   const { signal } = new AbortController();
   const letters = chosen(await openLetters(context), ids);
-  const { settled, failedAgain, unnamed } = await withServers(context, (servers) =>
-    settling(context, (settle) =>
+  const { settled, failedAgain, unnamed } = await withServers(context, (servers) => {
+    const waiting = waitSources(servers, context);
+    const caughtUp = async (withinMs: number) => {
+      await waitForGraph(waiting, withinMs, signal);
+    };
+    const pace = async () => {
+      await reached({ caughtUp }, performance.now() + timeoutMs);
+    };
+    return settling(context, (settle) =>
       redrive(
         {
           mapping: context.mapping,
-          sql: servers.sql,
           letters,
-          runId: randomUUID(),
-          caughtUp: () => waitForAnswers(waitSources(servers, context), timeoutMs, signal),
+          ask: byRequest(servers.sql, randomUUID(), pace, 'redrive'),
+          caughtUp: () => waitForAnswers(waiting, timeoutMs, signal),
           openLetters: () => openLetters(context),
           settle,
         },
         signal,
       ),
-    ),
-  );
+    );
+  });
   process.stdout.write(`${settled.length} redriven, ${failedAgain.length} failed again\n`);
   for (const letter of unnamed)
     process.stderr.write(

@@ -52,7 +52,7 @@ export async function compareAndRepair(
   await requireSameSource(graph, mapping, database, { claim: false });
   const runId = randomUUID();
   const { maxWaitMs, throttleMs, fullSpeed } = run;
-  const way = await run.begin(databases, context, {
+  const way = await run.begin({
     runId,
     batchSize,
     maxWaitMs,

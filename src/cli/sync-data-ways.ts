@@ -1,5 +1,4 @@
 /** The two ways of sync-data to know that a difference is one, and to mend it: beside the stream, or without it. */
-import { createKafka } from '../kafka/client.ts';
 import { createDirectWriter } from '../neo4j/direct-writer.ts';
 import { readProgress } from '../neo4j/progress.ts';
 import { ensureSchema } from '../neo4j/schema.ts';
@@ -17,7 +16,7 @@ import { createRowReader } from '../postgres/rows.ts';
 import { inspectSlot } from '../postgres/slot.ts';
 import type { Log } from '../runtime/log.ts';
 import type { GraphContext } from './graph-context.ts';
-import { type Databases, waitSources } from './graph-reports.ts';
+import { type Databases, type Servers, waitSources } from './graph-reports.ts';
 
 export interface Way {
   readonly confirmation: Pick<CheckOptions, 'reading' | 'caughtUp' | 'maxWaitMs' | 'readTwice' | 'throttle'>;
@@ -38,89 +37,83 @@ export interface WayOptions {
   readonly signal: AbortSignal;
 }
 
-export type BeginWay = (databases: Databases, context: GraphContext, options: WayOptions) => Promise<Way>;
+export type BeginWay = (options: WayOptions) => Promise<Way>;
 
-export const besideStream: BeginWay = (databases, context, options) => {
-  const { runId, batchSize, maxWaitMs, throttleMs, fullSpeed, signal } = options;
-  const client = createKafka(context.kafka, context.log);
-  const waiting = waitSources({ ...databases, client }, context);
-  const caughtUp = async (timeoutMs: number) => {
-    await waitForGraph(waiting, timeoutMs, signal);
-  };
-  const mark = async () => (await waiting.progress()).map(({ next }) => next).join();
-  const paces = fullSpeed ? null : pace({ mark });
-  return Promise.resolve({
-    confirmation: {
-      reading: () => paces?.reading(batchSize) ?? atFullSpeed(batchSize),
-      caughtUp,
-      maxWaitMs,
-      readTwice: false,
-      throttle: oneAfterTheOther([
-        ...(paces === null ? [] : [paces.rest]),
-        ...(throttleMs === null
-          ? []
-          : [
-              throttled(
-                { limitMs: throttleMs, patienceMs: maxWaitMs, lagMs: replicationLag(waiting, signal), mark },
-                context.log,
-              ),
-            ]),
-      ]),
-    },
-    repair: {
-      caughtUp,
-      maxWaitMs,
-      mend: byRequest(databases.sql, runId, () => caughtUp(maxWaitMs)),
-      stream: { stopped: false },
-    },
-    requireStill: null,
-    still: null,
-  });
-};
-
-export const withoutStream: BeginWay = async (
-  { sql, graph },
-  { mapping, log },
-  { runId, batchSize, maxWaitMs, repairs, signal },
-) => {
-  const still = await stillness(() => readProgress(graph, mapping));
-  const slot = repairs ? await inspectSlot(sql, mapping.source.slot, signal) : null;
-  if (repairs && slot === null)
-    process.stderr.write(
-      `There is no replication slot ${mapping.source.slot}: the graph is repaired, nothing is asked of the stream.\n`,
-    );
-  const write = directly({
-    rows: createRowReader(sql),
-    writer: createDirectWriter(graph, mapping),
-    requireStill: still.require,
-    ask: slot === null ? null : byRequest(sql, runId, null),
-    onRefused({ table }, error) {
-      log.error({ table, error }, 'a row cannot be written to the graph');
-    },
-  });
-  let schema: Promise<void> | null = null;
-  return {
-    confirmation: {
-      reading: () => atFullSpeed(batchSize),
-      caughtUp: () => still.watch(signal),
-      maxWaitMs,
-      readTwice: true,
-      throttle: null,
-    },
-    repair: {
-      // What is written is there: one look is enough.
-      caughtUp: still.require,
-      maxWaitMs: 0,
-      stream: { stopped: false },
-      async mend(table, keys, stop) {
-        await (schema ??= ensureSchema(graph, mapping, stop));
-        await write(table, keys, stop);
+export function besideStream(servers: Servers, context: GraphContext): BeginWay {
+  const waiting = waitSources(servers, context);
+  return ({ runId, batchSize, maxWaitMs, throttleMs, fullSpeed, signal }) => {
+    const caughtUp = async (timeoutMs: number) => {
+      await waitForGraph(waiting, timeoutMs, signal);
+    };
+    const mark = async () => (await waiting.progress()).map(({ next }) => next).join();
+    const paces = fullSpeed ? null : pace({ mark });
+    const lagMs = replicationLag(waiting, signal);
+    return Promise.resolve({
+      confirmation: {
+        reading: () => paces?.reading(batchSize) ?? atFullSpeed(batchSize),
+        caughtUp,
+        maxWaitMs,
+        readTwice: false,
+        throttle: oneAfterTheOther([
+          ...(paces === null ? [] : [paces.rest]),
+          ...(throttleMs === null
+            ? []
+            : [throttled({ limitMs: throttleMs, patienceMs: maxWaitMs, lagMs, mark }, context.log)]),
+        ]),
       },
-    },
-    requireStill: still.require,
-    still: still.at,
+      repair: {
+        caughtUp,
+        maxWaitMs,
+        mend: byRequest(servers.sql, runId, () => caughtUp(maxWaitMs)),
+        stream: { stopped: false },
+      },
+      requireStill: null,
+      still: null,
+    });
   };
-};
+}
+
+export function withoutStream({ sql, graph }: Databases, { mapping, log }: GraphContext): BeginWay {
+  return async ({ runId, batchSize, maxWaitMs, repairs, signal }) => {
+    const still = await stillness(() => readProgress(graph, mapping));
+    const slot = repairs ? await inspectSlot(sql, mapping.source.slot, signal) : null;
+    if (repairs && slot === null)
+      process.stderr.write(
+        `There is no replication slot ${mapping.source.slot}: the graph is repaired, nothing is asked of the stream.\n`,
+      );
+    const write = directly({
+      rows: createRowReader(sql),
+      writer: createDirectWriter(graph, mapping),
+      requireStill: still.require,
+      ask: slot === null ? null : byRequest(sql, runId, null),
+      onRefused({ table }, error) {
+        log.error({ table, error }, 'a row cannot be written to the graph');
+      },
+    });
+    let schema: Promise<void> | null = null;
+    return {
+      confirmation: {
+        reading: () => atFullSpeed(batchSize),
+        caughtUp: () => still.watch(signal),
+        maxWaitMs,
+        readTwice: true,
+        throttle: null,
+      },
+      repair: {
+        // What is written is there: one look is enough.
+        caughtUp: still.require,
+        maxWaitMs: 0,
+        stream: { stopped: false },
+        async mend(table, keys, stop) {
+          await (schema ??= ensureSchema(graph, mapping, stop));
+          await write(table, keys, stop);
+        },
+      },
+      requireStill: still.require,
+      still: still.at,
+    };
+  };
+}
 
 function oneAfterTheOther(throttles: readonly Throttle[]): Throttle {
   return async (signal) => {

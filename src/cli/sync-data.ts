@@ -75,11 +75,10 @@ export async function runSyncData(options: SyncDataOptions): Promise<void> {
   try {
     // A replay writes where the stream's progress does not move.
     if (options.direct) locks.push(await lockRun(databaseUrl, REPLAY, slot, stop.fail));
-    const run: SyncRun = {
+    const run: Omit<SyncRun, 'begin'> = {
       ...options,
       entities,
       filter,
-      begin: options.direct ? withoutStream : besideStream,
       maxWaitMs: options.maxWait * 1000,
       throttleMs: options.throttle ?? null,
       resultsFile: options.checkResultsFile,
@@ -88,8 +87,14 @@ export async function runSyncData(options: SyncDataOptions): Promise<void> {
       emit,
     };
     const outcome = options.direct
-      ? await withDatabases(context, (databases) => compareAndRepair(context, databases, run, stop.signal))
-      : await withServers(context, (servers) => beside(context, servers, run, options.resume, stop.signal));
+      ? await withDatabases(context, (databases) => {
+          const begin = withoutStream(databases, context);
+          return compareAndRepair(context, databases, { ...run, begin }, stop.signal);
+        })
+      : await withServers(context, (servers) => {
+          const begin = besideStream(servers, context);
+          return beside(context, servers, { ...run, begin }, options.resume, stop.signal);
+        });
     conclude(outcome, options);
   } catch (error) {
     if (!stop.signal.aborted) throw error;

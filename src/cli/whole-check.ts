@@ -27,7 +27,7 @@ export async function checkWhole(
         ...EVERYTHING,
         entities: entityTable(context.mapping),
         maxWaitMs,
-        begin: besideStream,
+        begin: besideStream(servers, context),
         resultsFile,
         writeReport: () => Promise.resolve(),
         spool: await spoolFile(resultsFile, false),

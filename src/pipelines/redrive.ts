@@ -8,17 +8,15 @@
  */
 import type { KeyParts } from '../core/keys.ts';
 import type { Mapping } from '../core/mapping.ts';
-import { keyRequests } from '../core/republish.ts';
 import type { OpenLetter } from '../kafka/dead-letters.ts';
-import type { Sql } from '../postgres/client.ts';
-import { requestRepublish } from '../postgres/messages.ts';
 import { keyParts } from './project/requests.ts';
+import type { Mend } from './reconcile/ask.ts';
 
 export interface RedriveOptions {
   readonly mapping: Mapping;
-  readonly sql: Sql;
   readonly letters: readonly OpenLetter[];
-  readonly runId: string;
+  /** Durable when resolved. */
+  readonly ask: Mend;
   /** Resolves once the graph has everything that was committed before the call. */
   readonly caughtUp: () => Promise<void>;
   readonly openLetters: () => Promise<readonly OpenLetter[]>;
@@ -34,8 +32,8 @@ export interface Redriven {
 }
 
 export async function redrive(options: RedriveOptions, signal: AbortSignal): Promise<Redriven> {
-  const { mapping, sql, letters, runId } = options;
-  const asked: OpenLetter[] = [];
+  const { mapping, letters } = options;
+  const asked = new Set<OpenLetter>();
   for (const table of mapping.tables) {
     const keys: KeyParts[] = [];
     for (const letter of letters) {
@@ -43,18 +41,17 @@ export async function redrive(options: RedriveOptions, signal: AbortSignal): Pro
       const parts = keyParts(table, Buffer.from(letter.key));
       if (parts === null) continue;
       keys.push(parts);
-      asked.push(letter);
+      asked.add(letter);
     }
-    for (const request of keyRequests(table, keys, { runId, reason: 'redrive' }))
-      await requestRepublish(sql, request, signal);
+    await options.ask(table, keys, signal);
   }
-  if (asked.length > 0) await options.caughtUp();
+  if (asked.size > 0) await options.caughtUp();
   const open = new Set((await options.openLetters()).map(({ id }) => id));
-  const settled = asked.filter(({ id }) => open.has(id));
+  const settled = [...asked].filter(({ id }) => open.has(id));
   await options.settle(settled);
   return {
     settled,
-    failedAgain: asked.filter(({ id }) => !open.has(id)),
-    unnamed: letters.filter((letter) => !asked.includes(letter)),
+    failedAgain: [...asked].filter(({ id }) => !open.has(id)),
+    unnamed: letters.filter((letter) => !asked.has(letter)),
   };
 }

@@ -76,10 +76,15 @@ export async function mendInBatches<T>(
  * Durable when resolved, not yet answered. `pace` lets the stream catch up between a few requests, so that changes do
  * not wait behind those of an entity that everything is related to; it throws TIMED_OUT if that does not come about.
  */
-export function byRequest(sql: Sql, runId: string, pace: (() => Promise<void>) | null): Mend {
+export function byRequest(
+  sql: Sql,
+  runId: string,
+  pace: (() => Promise<void>) | null,
+  reason = 'sync-data',
+): Mend {
   let asked = 0;
   return async (table, keys, signal) => {
-    for (const request of keyRequests(table, keys, { runId, reason: 'sync-data' })) {
+    for (const request of keyRequests(table, keys, { runId, reason })) {
       if (asked > 0 && asked % UNPACED === 0) await pace?.();
       await requestRepublish(sql, request, signal);
       asked += 1;
