@@ -30,7 +30,10 @@ const CONNECT_TIMEOUT_MS = 10_000;
 const CANCEL_TIMEOUT_MS = 1_000;
 const CLOSE_TIMEOUT_MS = 1_000;
 
-/** Everything that changes how a value is written as text; and no name is looked up but where it says it is. */
+/**
+ * Everything that changes how a value is written as text; no name is looked up but where it says it is; and each
+ * statement sees what was committed when it began to read, after any wait for a lock (I4).
+ */
 const SESSION = [
   'timezone=UTC',
   'datestyle=ISO',
@@ -39,6 +42,7 @@ const SESSION = [
   'bytea_output=hex',
   'lc_monetary=C',
   'search_path=',
+  String.raw`default_transaction_isolation=read\ committed`,
 ]
   .map((setting) => `-c ${setting}`)
   .join(' ');

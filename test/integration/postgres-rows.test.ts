@@ -7,6 +7,7 @@ import { createRowReader, type Witness } from '../../src/postgres/rows.ts';
 import { createVisibility } from '../../src/pipelines/publish/visibility.ts';
 import { inspectSource } from '../../src/postgres/source.ts';
 import { LSN_ZERO } from '../../src/core/lsn.ts';
+import { eventually } from '../support/platform.ts';
 import { connect, createSource, readMessages, type Source } from '../support/postgres-source.ts';
 
 const never = new AbortController().signal;
@@ -160,6 +161,31 @@ describe('rows read now', () => {
       expect(after?.rows).toHaveLength(1);
       expect(after?.witness.snapshot.running).not.toContain(xid);
       expect(after?.witness.snapshot.xmax).toBeGreaterThan(xid);
+    }));
+
+  it('are all there though their table is rewritten after the reading began, whatever isolation is the default', () =>
+    withSource(async ({ client, name, url }) => {
+      await client.query(`alter database ${name} set default_transaction_isolation = 'repeatable read'`);
+      await client.query(`insert into item (id, number, name) values ('${uuid(1)}', 1, 'a')`);
+      const database = openDatabase(url, { maxConnections: 1, lockTimeoutMs: 10_000 });
+      const patient = createRowReader(database);
+      try {
+        await client.query('begin; alter table item add column rewritten float8 default random()');
+        const reading = [
+          patient.keys(mapping([]), [[uuid(1), '1', 'a']], never),
+          patient.range(mapping([]), { after: null, upTo: null }, 1, never),
+        ];
+        await eventually('the reading waits for its lock', async () => {
+          const { rowCount } = await client.query(
+            `select from pg_locks where not granted and relation = 'item'::regclass`,
+          );
+          return rowCount === 1;
+        });
+        await client.query('commit');
+        for (const read of await Promise.all(reading)) expect(read?.rows).toHaveLength(1);
+      } finally {
+        await database.close();
+      }
     }));
 
   it('are not waited for while their table is locked, and are refused when it no longer fits', () =>
