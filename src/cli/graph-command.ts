@@ -1,5 +1,6 @@
 /** `graph`: the replicator's commands. Logs go to stderr, results to stdout. */
 import { type Command, InvalidArgumentError, Option } from 'commander';
+import { isTimeZone } from '../core/instants.ts';
 import type { BackfillOptions } from './backfill.ts';
 import type { RebuildCommandOptions } from './rebuild.ts';
 import type { RecoverOptions } from './recover.ts';
@@ -53,7 +54,7 @@ export function registerGraph(program: Command): void {
     .option('--entity-types <types>', 'only entities of these types, separated by commas')
     .option('--ids-file <path>', 'only these ids, one a line (of the entities, or of --table)')
     .option('--changed-after <date>', 'only rows updated after yyyy-mm-dd[ hh:mm[:ss]]')
-    .option('--timezone <zone>', 'of that date, an IANA name', 'UTC')
+    .option('--timezone <zone>', 'of that date, an IANA name', timeZone, 'UTC')
     .option('--wait', 'until the graph has them', false)
     .option('--timeout <seconds>', 'with --wait: give up after this time', seconds, 3600)
     .action(async (options: BackfillOptions) => {
@@ -75,7 +76,7 @@ export function registerGraph(program: Command): void {
     .description('apply topics again over the live graph, beside the stream')
     .option('--topics <list>', 'only these topics or tables, separated by commas')
     .option('--from <where>', 'earliest, yyyy-mm-dd[ hh:mm[:ss]] or topic:partition:offset[,…]', 'earliest')
-    .option('--timezone <zone>', 'of that date, an IANA name', 'UTC')
+    .option('--timezone <zone>', 'of that date, an IANA name', timeZone, 'UTC')
     .option('--dry-run', 'write nothing, count what would change', false)
     .option('--max-wait <seconds>', 'for the graph to have all that was committed before', seconds, 60)
     .option('--restart', 'give up what an unfinished replay has left', false)
@@ -119,7 +120,7 @@ export function registerGraph(program: Command): void {
     .requiredOption('--check-results-file <path>', 'where to save the report: .json or .txt')
     .option('--batch-size <entities>', 'most entities in a batch', positive, 1000)
     .option('--changed-after <date>', 'only entities updated after yyyy-mm-dd[ hh:mm[:ss]]')
-    .option('--timezone <zone>', 'of that date, an IANA name', 'UTC')
+    .option('--timezone <zone>', 'of that date, an IANA name', timeZone, 'UTC')
     .option('--dry-run', 'report only, repair nothing', false)
     .option('--entity-types <types>', 'only these types, separated by commas')
     .option(
@@ -183,4 +184,9 @@ function seconds(text: string): number {
     throw new InvalidArgumentError('Give a number of seconds above 0.');
   }
   return value;
+}
+
+function timeZone(text: string): string {
+  if (!isTimeZone(text)) throw new InvalidArgumentError('Use an IANA name such as Europe/Amsterdam.');
+  return text;
 }

@@ -41,24 +41,30 @@ function wallTime(text: string): number {
   return date.getTime();
 }
 
+export function isTimeZone(name: string): boolean {
+  try {
+    new Intl.DateTimeFormat('en-US', { timeZone: name });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 /** What the zone's clocks are ahead of UTC by. Throws USAGE if there is no such zone. */
 function offsetMs(instant: number, timeZone: string): number {
-  let format: Intl.DateTimeFormat;
-  try {
-    format = new Intl.DateTimeFormat('en-US', {
-      timeZone,
-      hourCycle: 'h23',
-      era: 'short',
-      year: 'numeric',
-      month: 'numeric',
-      day: 'numeric',
-      hour: 'numeric',
-      minute: 'numeric',
-      second: 'numeric',
-    });
-  } catch {
+  if (!isTimeZone(timeZone))
     throw usage(`${JSON.stringify(timeZone)} is no time zone: use an IANA name such as Europe/Amsterdam.`);
-  }
+  const format = new Intl.DateTimeFormat('en-US', {
+    timeZone,
+    hourCycle: 'h23',
+    era: 'short',
+    year: 'numeric',
+    month: 'numeric',
+    day: 'numeric',
+    hour: 'numeric',
+    minute: 'numeric',
+    second: 'numeric',
+  });
   const parts = new Map(format.formatToParts(instant).map(({ type, value }) => [type, value]));
   const field = (type: Intl.DateTimeFormatPartTypes) => Number(parts.get(type));
   const wall = new Date(0);

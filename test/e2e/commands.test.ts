@@ -31,6 +31,8 @@ describe('bad usage exits 2 with a line on stderr and nothing on stdout', () => 
     [['graph', 'status', '--yaml']],
     [['graph', 'project', '--no-initial-load']],
     [['graph', 'backfill', '--timeout', '0']],
+    [['graph', 'backfill', '--timezone', 'Mars/Olympus']],
+    [['graph', 'replay', '--timezone', 'Mars/Olympus']],
     [['graph', 'dead-letters', 'discard']],
     [['graph', 'replay', '--max-wait', '0']],
     [['graph', 'replay', '--resume']],
@@ -57,7 +59,18 @@ describe('with GRAPH_ENABLED=false', () => {
     const { code, stderr } = await run(['graph', command], { GRAPH_ENABLED: 'false' });
     expect({ code, stderr }).toEqual({ code: 0, stderr: expect.stringMatching(/switched off/) as string });
   });
-  it.each(['wait', 'status', 'rebuild --in-place'])('%s says so and exits 1', async (command) => {
+  it.each([
+    'wait',
+    'status',
+    'rebuild --in-place',
+    'recover',
+    'replay',
+    'backfill',
+    'dead-letters list',
+    'dead-letters redrive',
+    'dead-letters discard --id x',
+    'sync-data --check-results-file dist/never.json',
+  ])('%s says so and exits 1', async (command) => {
     const { code, stderr } = await run(['graph', ...command.split(' ')], { GRAPH_ENABLED: 'false' });
     expect({ code, stderr }).toEqual({ code: 1, stderr: expect.stringMatching(/switched off/) as string });
   });

@@ -230,6 +230,12 @@ describe('what is wrong is found before anything is read', () => {
       ['--changed-after', '2024-03-31 02:30', '--timezone', 'Europe/Amsterdam'],
       /skip/,
     ],
+    [
+      'a zone that is none',
+      ['--changed-after', '2024-01-01', '--timezone', 'Mars/Olympus'],
+      /'Mars\/Olympus' is invalid\. Use an IANA name/,
+    ],
+    ['nor without a date', ['--timezone', 'Mars/Olympus'], /'Mars\/Olympus' is invalid\. Use an IANA name/],
     ['no batch', ['--batch-size', '0'], /whole number/],
     ['half a batch', ['--batch-size', '1.5'], /whole number/],
     ['a batch of words', ['--batch-size', 'many'], /whole number/],
@@ -257,15 +263,26 @@ describe('what is wrong is found before anything is read', () => {
     expect({ code, stderr }).toEqual({ code: 2, stderr: expect.stringMatching(/is a directory/) as string });
   });
 
-  it('a report that was there is kept until the new one is whole', async () => {
+  it.each([
+    ['PostgreSQL', 'DATABASE_URL', 'postgres://u:secret@127.0.0.1:1/db'],
+    ['Kafka', 'KAFKA_BROKERS', '127.0.0.1:1'],
+    ['Neo4j', 'NEO4J_URI', 'bolt://127.0.0.1:1'],
+  ])('%s that is down; a report that was there is kept', async (server, variable, closed) => {
     const path = join(folder, 'kept.json');
     writeFileSync(path, 'kept');
-    const { code } = await platform.run(['sync-data', '--check-results-file', path, '--max-wait', '1'], {
-      NEO4J_URI: 'bolt://127.0.0.1:1',
-    });
-    expect(code).toBe(1);
+    const args = ['--changed-after', '2024-07-01 12:30', '--timezone', 'Europe/Amsterdam'];
+    const { code, stdout, stderr } = await platform.run(
+      ['sync-data', '--check-results-file', path, '--max-wait', '1', ...args],
+      { [variable]: closed, LOG_LEVEL: 'info' },
+    );
+    expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
+    const lines = stderr.trim().split('\n');
+    expect(lines).toHaveLength(2);
+    expect(JSON.parse(lines[0] ?? '')).toMatchObject({ changedAfter: '2024-07-01T10:30:00.000Z' });
+    expect(lines[1]).toMatch(new RegExp(`^${server}\\b.*${variable}`));
+    expect(stderr).not.toContain('secret');
     expect(readFileSync(path, 'utf8')).toBe('kept');
-    expect(readdirSync(folder).filter((name) => name.startsWith('.'))).toEqual([]);
+    expect(readdirSync(folder).filter((name) => /^\.|resume/.test(name))).toEqual([]);
   });
 
   it('a second run, naming the first', async () => {
