@@ -1,4 +1,6 @@
 /** `graph sync-data` that is ended before its time, held back, or without room for what it writes. */
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -25,7 +27,7 @@ let wholeText: string;
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'reports-'));
   platform = await createPlatform('ended');
-  const { sql, names, env } = platform;
+  const { sql, env } = platform;
   slowly = await createProxy(env['DATABASE_URL'] ?? '');
   slowly.delay(5);
   publisher = platform.start(['publish']);
@@ -37,9 +39,7 @@ beforeAll(async () => {
      from generate_series(0, ${ENTITIES - 1}) n`,
   );
   await platform.expectEqual();
-  await platform.cypher(`UNWIND $ids AS id MATCH (n:${names.labels.entity} {id: id}) DETACH DELETE n`, {
-    ids: Array.from({ length: DRIFTING }, (_, n) => idOf(3 * n + 1)),
-  });
+  await loseNodes();
   const dry = async (results: string) => {
     const { code, stderr } = await syncData(results, ['--dry-run']);
     expect(code, stderr).toBe(0);
@@ -91,10 +91,22 @@ const lockReleased = () =>
     return rowCount === 0;
   });
 
+/** Every third one. */
+const loseNodes = () =>
+  platform.cypher(`UNWIND $ids AS id MATCH (n:${platform.names.labels.entity} {id: id}) DETACH DELETE n`, {
+    ids: Array.from({ length: DRIFTING }, (_, n) => idOf(3 * n + 1)),
+  });
+
 const touch = (n: number, micros: number) =>
   platform.cypher(
     `MATCH (n:${platform.names.labels.entity} {id: $id}) SET n.last_updated_at = n.last_updated_at + ${micros}`,
     { id: idOf(n) },
+  );
+
+const insertExtract = () =>
+  platform.sql.query(
+    `insert into extract (id, kind, value, created_at, last_updated_at)
+     select n, 'domain', n::text, now(), now() from (select count(*) + 1 as n from extract) as one`,
   );
 
 describe('a run that is ended half way', () => {
@@ -187,10 +199,7 @@ it.each<[string, () => Process]>([
   await compared(results, 3 * BATCH);
   slow().child.kill('SIGSTOP');
   try {
-    await platform.sql.query(
-      `insert into extract (id, kind, value, created_at, last_updated_at)
-       select n, 'domain', n::text, now(), now() from (select count(*) + 1 as n from extract) as one`,
-    );
+    await insertExtract();
     expect(await run.logged(/the scan pauses/)).toMatchObject({ limitMs: 200 });
     const paused = comparedIn(results);
     expect(paused).toBeLessThan(ENTITIES);
@@ -203,6 +212,43 @@ it.each<[string, () => Process]>([
   await run.logged(/the scan goes on/);
   expect(await run.exited, run.stderr()).toBe(0);
   expect(readFileSync(results, 'utf8')).toBe(whole);
+});
+
+it('what cannot be confirmed is listed apart, and not repaired', async () => {
+  for (const args of [['--dry-run'], []]) {
+    const results = nextResults();
+    const run = slowSyncData(results, ['--max-wait', '1', ...args]);
+    await compared(results, 3 * BATCH);
+    // Who waits for the stream from now on waits in vain.
+    projector.child.kill('SIGSTOP');
+    try {
+      await insertExtract();
+      expect(await run.exited, run.stderr()).toBe(args.length === 0 ? 1 : 0);
+    } finally {
+      projector.child.kill('SIGCONT');
+    }
+    const { entity_ids_unconfirmed, ...rest } = JSON.parse(readFileSync(results, 'utf8')) as Record<
+      string,
+      unknown
+    >;
+    expect(entity_ids_unconfirmed).toEqual(Array.from({ length: DRIFTING }, (_, n) => idOf(3 * n + 1)));
+    expect(rest).toEqual({
+      entity_ids_to_delete: [],
+      entity_ids_to_reindex: [],
+      n_missing: 0,
+      n_not_deleted: 0,
+      n_ok: ENTITIES - DRIFTING,
+      n_outdated: 0,
+      n_strange: 0,
+      n_unconfirmed: DRIFTING,
+    });
+    expect(run.stderr()).toMatch(
+      new RegExp(`^${DRIFTING} entities changed all the time .* listed apart and not repaired\\.$`, 'm'),
+    );
+  }
+  expect((await platform.run(['wait'])).code).toBe(0);
+  const graph = await platform.cypher(`MATCH (n:${platform.names.labels.entity}) RETURN count(n) AS n`);
+  expect(graph).toEqual([{ n: BigInt(ENTITIES - DRIFTING) }]);
 });
 
 describe('without room', () => {
@@ -266,7 +312,42 @@ describe('without room', () => {
   });
 });
 
+// The last ones: they repair.
+it('on a terminal shows a line of each phase, no longer than that is wide, and events in lines of their own', async (context) => {
+  const COLUMNS = 72;
+  const args = command(nextResults(), []).map((arg) => `'${arg}'`);
+  const line = `stty cols ${COLUMNS} && exec '${process.execPath}' dist/cli/main.js graph ${args.join(' ')}`;
+  const terminal = spawn('script', ['-qec', line, '/dev/null'], {
+    env: { ...platform.env, PATH: process.env['PATH'], DATABASE_URL: slowly.url, LOG_LEVEL: 'warn' },
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  let screen = '';
+  terminal.stdout.setEncoding('utf8').on('data', (text: string) => (screen += text));
+  try {
+    expect(await once(terminal, 'close'), screen).toEqual([0, null]);
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error;
+    context.skip('there is no terminal without script');
+  }
+  const cleared = '\r\u001b[2K';
+  for (const { index } of screen.matchAll(/\{"/g)) {
+    const before = screen.slice(0, index);
+    expect(before === '' || before.endsWith('\n') || before.endsWith(cleared), screen).toBe(true);
+  }
+  const lines = screen
+    .replaceAll(cleared, '\n')
+    .split(/[\r\n]+/)
+    .filter((text) => text !== '');
+  const events = lines.filter((text) => text.startsWith('{'));
+  expect(events.map((text) => (JSON.parse(text) as { event: string }).event)).toHaveLength(5);
+  const progress = lines.filter((text) => !text.startsWith('{'));
+  for (const text of progress) expect(text.length, text).toBeLessThan(COLUMNS);
+  expect(progress).toContainEqual(expect.stringMatching(`^checking: [█░]+ \\d+ of some ${ENTITIES}, `));
+  expect(progress).toContainEqual(expect.stringMatching(`^repairing: [█░]+ 0 of some ${DRIFTING}, 0/s, `));
+});
+
 it('whose stream stops while it repairs ends with what is pending; what it asked for is served later', async () => {
+  await loseNodes();
   const results = nextResults();
   const run = platform.start(command(results, ['--max-wait', '2']));
   await eventually('it repairs', () => Promise.resolve(run.stdout().includes('Deleting')));
