@@ -1,8 +1,8 @@
 /** A table's keys in pages, in their order: what a whole table is asked for by. Index scans, without the rows. */
-import type { KeyParts } from '../core/keys.ts';
+import { canonicalKey, type KeyParts } from '../core/keys.ts';
 import type { TableMapping } from '../core/mapping.ts';
 import type { Sql } from './client.ts';
-import { keyBetween, keyOrder } from './key-sql.ts';
+import { joinKeys, keyBetween, keyOrder } from './key-sql.ts';
 import { quoteIdentifier, quoteTable } from './sql.ts';
 
 export interface KeyPage {
@@ -34,6 +34,24 @@ export async function keyPage(
     signal,
   );
   return row === undefined ? null : { last: key.map((_, i) => row[`k${i}`] ?? ''), rows: Number(row['n']) };
+}
+
+/** Those of the keys that a row has, as PostgreSQL writes them. */
+export async function existingKeys(
+  sql: Sql,
+  { schema, name, key }: TableMapping,
+  keys: readonly KeyParts[],
+  signal: AbortSignal,
+): Promise<readonly KeyParts[]> {
+  const possible = keys.map((parts) => canonicalKey(key, parts)).filter((parts) => parts !== null);
+  const values: unknown[] = [];
+  const texts = key.map((part, i) => `t.${quoteIdentifier(part.name)}::text as k${i}`).join(', ');
+  const rows = await sql.query<Record<string, string>>(
+    `select ${texts} from ${quoteTable({ schema, name })} as t ${joinKeys(key, possible, values)}`,
+    values,
+    signal,
+  );
+  return rows.map((row) => key.map((_, i) => row[`k${i}`] ?? ''));
 }
 
 export interface RowFilter {

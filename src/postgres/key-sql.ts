@@ -4,7 +4,7 @@ import type { KeyKind } from '../core/mapping-schema.ts';
 import type { KeyColumn } from '../core/mapping.ts';
 import { quoteIdentifier } from './sql.ts';
 
-export const KEY_TYPE: Readonly<Record<KeyKind, string>> = { uuid: 'uuid', bigint: 'int8', text: 'text' };
+const KEY_TYPE: Readonly<Record<KeyKind, string>> = { uuid: 'uuid', bigint: 'int8', text: 'text' };
 
 /** Text by its bytes, as the indexes of keys have it. */
 export function keyOrder(key: readonly KeyColumn[], alias = 't'): string {
@@ -27,4 +27,14 @@ export function keyBetween(
     ...(upTo === null ? [] : [`(${order}) <= (${bound(upTo)})`]),
   ];
   return limits.length === 0 ? 'true' : limits.join(' and ');
+}
+
+/** The join of the rows `t` that have one of the keys, as PostgreSQL writes them; adds its parameters to `values`. */
+export function joinKeys(key: readonly KeyColumn[], keys: readonly KeyParts[], values: unknown[]): string {
+  const arrays = key.map(
+    ({ kind }, i) => `$${values.push(keys.map((parts) => parts[i]))}::${KEY_TYPE[kind]}[]`,
+  );
+  const on = key.map(({ name }, i) => `t.${quoteIdentifier(name)} = wanted.k${i}`);
+  const names = key.map((_, i) => `k${i}`);
+  return `join unnest(${arrays.join(', ')}) as wanted(${names.join(', ')}) on ${on.join(' and ')}`;
 }

@@ -12,7 +12,7 @@ import { type Lsn, parseLsn } from '../core/lsn.ts';
 import type { TableMapping } from '../core/mapping.ts';
 import { parseSnapshot, type Snapshot } from '../core/snapshots.ts';
 import type { Sql } from './client.ts';
-import { KEY_TYPE, keyBetween, keyOrder } from './key-sql.ts';
+import { joinKeys, keyBetween, keyOrder } from './key-sql.ts';
 import { quoteIdentifier, quoteTable } from './sql.ts';
 
 /** The server that answered, and its snapshot. */
@@ -151,17 +151,8 @@ export function createRowReader(sql: Sql): RowReader {
 
   return {
     keys(table, keys, signal) {
-      const parts = table.key.map(({ name, kind }, i) => ({ column: `t.${quoteIdentifier(name)}`, kind, i }));
-      const arrays = parts.map(({ kind, i }) => `$${i + 1}::${KEY_TYPE[kind]}[]`).join(', ');
-      const on = parts.map(({ column, i }) => `${column} = wanted.k${i}`).join(' and ');
-      const wanted = `unnest(${arrays}) as wanted(${parts.map(({ i }) => `k${i}`).join(', ')})`;
-      const found = selectOf(table, `join ${wanted} on ${on}`);
-      return read(
-        table,
-        found,
-        parts.map(({ i }) => keys.map((key) => key[i])),
-        signal,
-      );
+      const values: unknown[] = [];
+      return read(table, selectOf(table, joinKeys(table.key, keys, values)), values, signal);
     },
     range(table, bounds, limit, signal) {
       const values: unknown[] = [];

@@ -2,6 +2,7 @@
 import { expect, it } from 'vitest';
 import type { KeyParts } from '../../src/core/keys.ts';
 import { openDatabase } from '../../src/postgres/client.ts';
+import { existingKeys } from '../../src/postgres/key-pages.ts';
 import { sourceContents, type SourceContents } from '../../src/postgres/contents.ts';
 import { createSource, type Source } from '../support/postgres-source.ts';
 import { testMapping } from '../support/test-mapping.ts';
@@ -74,4 +75,15 @@ it('are all there, however large: pages are smaller then, and keys are read piec
     const wanted = [...all, [uuid(99)]].reverse();
     const found = await byKeys(wanted, never);
     expect(found.map(({ key }) => key[0]).sort()).toEqual(all.flat());
+  }));
+
+it('are known by their keys alone, whatever is asked for', () =>
+  withRelations(async ({ client, url }) => {
+    await client.query('insert into relation (id) values ($1), ($2)', [uuid(1), uuid(2)]);
+    const database = openDatabase(url, { maxConnections: 1 });
+    const keys = [[uuid(2)], [uuid(3)], ['no uuid'], [uuid(1).toUpperCase()]];
+    const table = testMapping('contents').table('public.relation');
+    const found = await existingKeys(database, table, keys, never);
+    await database.close();
+    expect([...found].sort()).toEqual([[uuid(1)], [uuid(2)]]);
   }));

@@ -10,7 +10,7 @@ import { type CheckState, type SpoolLine, stateOf } from '../../core/check-spool
 import { compareIds, type Drift, verdictOf } from '../../core/drift.ts';
 import type { GraphEntities } from '../../neo4j/entities.ts';
 import type { SourceEntities } from '../../postgres/entities.ts';
-import { confirm, type Confirmed, type Confirming } from './confirm.ts';
+import { confirm, type Confirmed, type Confirming, patienceOf } from './confirm.ts';
 import { diffsOf, type EntityContents, unlike } from './deep.ts';
 import { scan, type ScanSources } from './scan.ts';
 import type { Throttle } from './throttle.ts';
@@ -37,8 +37,8 @@ export interface CheckOptions extends ScanSources, Omit<Confirming, 'snapshot'> 
 }
 
 const CANDIDATES = 1000;
-/** For each batch behind one that the graph did not catch up with. */
-const IMPATIENT_MS = 1000;
+/** Of candidates with all that they hold. */
+const CANDIDATES_WHOLE = 200;
 
 /** Resolves, when all is compared and confirmed, to what the spool says. */
 export async function check(options: CheckOptions, spool: Spool, signal: AbortSignal): Promise<CheckState> {
@@ -48,19 +48,20 @@ export async function check(options: CheckOptions, spool: Spool, signal: AbortSi
   let compared = Object.values(counts).reduce((sum, n) => sum + n, open.length);
   let written = Promise.resolve();
   let confirming = Promise.resolve();
-  let maxWaitMs = options.maxWaitMs;
+  const most = options.contents === undefined ? CANDIDATES : CANDIDATES_WHOLE;
+  const patience = patienceOf(options);
   options.onProgress(compared);
 
   async function confirmBatch(ids: readonly string[]): Promise<void> {
-    const { line, inTime } = await confirmedLine(ids, { ...options, maxWaitMs }, signal);
-    maxWaitMs = inTime ? options.maxWaitMs : Math.min(IMPATIENT_MS, options.maxWaitMs);
+    const { line, inTime } = await confirmedLine(ids, { ...options, maxWaitMs: patience.ms }, signal);
+    patience.note(inTime);
     await spool.append(line);
   }
 
   async function handOver(): Promise<void> {
     await confirming;
-    confirming = confirmBatch(open.slice(0, CANDIDATES));
-    open = open.slice(CANDIDATES);
+    confirming = confirmBatch(open.slice(0, most));
+    open = open.slice(most);
     // Its failure is thrown by whoever waits for it next.
     confirming.catch(() => undefined);
   }
@@ -83,7 +84,7 @@ export async function check(options: CheckOptions, spool: Spool, signal: AbortSi
     open = open.concat(candidates);
     compared += pairs.length;
     options.onProgress(compared);
-    while (open.length >= CANDIDATES) await handOver();
+    while (open.length >= most) await handOver();
     await options.throttle?.(signal);
   }
   while (open.length > 0) await handOver();

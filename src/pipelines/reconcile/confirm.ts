@@ -60,6 +60,23 @@ export interface Confirmed<S, G> {
 }
 
 const NEXT_ROUND_MS = 100;
+const IMPATIENT_MS = 1000;
+
+/** How long to wait, batch after batch: not long for those behind one that the graph did not catch up with. */
+export function patienceOf({ maxWaitMs }: Pick<Confirming, 'maxWaitMs'>): {
+  readonly ms: number;
+  readonly note: (inTime: boolean) => void;
+} {
+  let ms = maxWaitMs;
+  return {
+    get ms() {
+      return ms;
+    },
+    note(inTime) {
+      ms = inTime ? maxWaitMs : Math.min(IMPATIENT_MS, maxWaitMs);
+    },
+  };
+}
 
 export async function confirm<S extends Versioned, G extends Positioned>(
   ids: readonly string[],

@@ -62,6 +62,9 @@ export function entityContents(
   };
 }
 
+/** Of entities with all that they hold, at once: they may be large. */
+const READ_WHOLE = 100;
+
 /** Of those with equal timestamps, if that is not enough, the ids that have to be looked at more closely. */
 export async function unlike(
   pairs: readonly Pair[],
@@ -69,9 +72,14 @@ export async function unlike(
   signal: AbortSignal,
 ): Promise<ReadonlySet<string>> {
   const equal = pairs.filter((pair) => verdictOf(pair.source, pair.graph) === 'ok').map(({ id }) => id);
-  if (!deep || equal.length === 0) return new Set();
-  const whole = pairsOf(equal, await source.byIds(equal, signal), await graph.byIds(equal));
-  return new Set(whole.filter((pair) => verdict(pair.source, pair.graph) !== 'ok').map(({ id }) => id));
+  const found = new Set<string>();
+  if (!deep) return found;
+  for (let i = 0; i < equal.length; i += READ_WHOLE) {
+    const ids = equal.slice(i, i + READ_WHOLE);
+    const whole = pairsOf(ids, await source.byIds(ids, signal), await graph.byIds(ids));
+    for (const { id, ...pair } of whole) if (verdict(pair.source, pair.graph) !== 'ok') found.add(id);
+  }
+  return found;
 }
 
 /** Of what is on both sides, as it was when it was confirmed. */

@@ -17,10 +17,12 @@ import type { Graph } from '../../neo4j/client.ts';
 import { graphContents, idleStubs } from '../../neo4j/contents.ts';
 import type { Sql } from '../../postgres/client.ts';
 import { type ContentRow, sourceContents } from '../../postgres/contents.ts';
+import { existingKeys } from '../../postgres/key-pages.ts';
 import type { Spool } from './check.ts';
 import {
   type Comparing,
   confirm,
+  patienceOf,
   type Confirming,
   type Positioned,
   reached,
@@ -67,6 +69,8 @@ export interface TableContents extends Comparing<SourceRow, Bearers> {
     limit: () => number,
   ) => AsyncGenerator<{ readonly ids: readonly string[]; readonly unnamed: number }>;
   readonly countUnkeyed: () => Promise<number>;
+  /** Those of which there is no row. */
+  readonly rowless: (ids: readonly string[], signal: AbortSignal) => Promise<readonly string[]>;
 }
 
 const CANDIDATES = 1000;
@@ -89,12 +93,15 @@ async function checkTable(
   const { sql, graph, run, reading, throttle } = options;
   const batchSize = () => reading().batchSize;
   const contents = tableContents(sql, graph, table);
+  const patience = patienceOf(options);
   let candidates: string[] = [];
   let ok = 0;
   let unnamed = await contents.countUnkeyed();
 
   async function settle(): Promise<void> {
-    const confirmed = await confirm(candidates.slice(0, CANDIDATES), contents, options, signal);
+    const confirming = { ...options, maxWaitMs: patience.ms };
+    const confirmed = await confirm(candidates.slice(0, CANDIDATES), contents, confirming, signal);
+    patience.note(confirmed.inTime);
     const drift = confirmed.drift.map(({ id, verdict }): [string[], WholeGraphDrift] => [
       [...keyOf(id)],
       verdict === 'missing' || verdict === 'not_deleted' ? verdict : 'different',
@@ -136,8 +143,7 @@ async function checkTable(
     if (last) break;
   }
   for await (const page of contents.keyPages(batchSize)) {
-    const rows = new Set((await contents.source.byIds(page.ids, signal)).map(({ id }) => id));
-    candidates = candidates.concat(page.ids.filter((id) => !rows.has(id)));
+    candidates = candidates.concat(await contents.rowless(page.ids, signal));
     unnamed += page.unnamed;
     await pageDone(page.ids.length + page.unnamed);
   }
@@ -198,6 +204,11 @@ export function tableContents(sql: Sql, graph: Graph, table: TableMapping): Tabl
       }
     },
     countUnkeyed: elements.countUnkeyed,
+    async rowless(ids, signal) {
+      const present = await existingKeys(sql, table, ids.map(keyOf), signal);
+      const rows = new Set(present.map((key) => JSON.stringify(key)));
+      return ids.filter((id) => !rows.has(id));
+    },
   };
 }
 
