@@ -3,6 +3,7 @@ import type { PartitionRange } from '../kafka/offsets.ts';
 import { createKafka, type KafkaClient } from '../kafka/client.ts';
 import { type ControlState, readControlIfAny, unfinishedRecovery } from '../kafka/control.ts';
 import { readDeadLetters } from '../kafka/dead-letters.ts';
+import { generationsOf } from '../kafka/topic-ids.ts';
 import { partitionRanges, withAdmin } from '../kafka/topics.ts';
 import { connectNeo4j } from '../neo4j/client.ts';
 import { graphUuid } from '../neo4j/graph-id.ts';
@@ -100,7 +101,13 @@ export function waitSources({ sql, client, graph }: Servers, context: GraphConte
     async recorded() {
       const state = await controlOf(client, mapping);
       if (state === null || state.source === null) return null;
-      return { ...state.source, recovering: unfinishedRecovery(state)?.reasons ?? null };
+      const recovery = unfinishedRecovery(state);
+      return {
+        ...state.source,
+        recovering: recovery?.reasons ?? null,
+        recoveryEpoch: recovery?.epoch ?? null,
+        generations: generationsOf(state.topics),
+      };
     },
     topicEnds: () => topicEnds(client, context),
     progress: () => readProgress(graph, mapping),

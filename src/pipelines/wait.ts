@@ -2,7 +2,7 @@
  * Waits until the graph has everything that was committed before the call (design §5):
  *
  *   marker in the WAL at L ─▶ the slot has confirmed L, so by I9 all of it is in Kafka ─▶ where the topics end now
- *     ─▶ the graph's progress has reached those ends
+ *     ─▶ the graph's progress, which fits these topics, has reached those ends
  *
  * Never compares with the WAL's insert position: asynchronous commits are visible beyond it, and on an idle server it
  * is never confirmed.
@@ -19,6 +19,7 @@ import type { PartitionProgress } from '../neo4j/progress.ts';
 import type { Sql } from '../postgres/client.ts';
 import { emitMessage } from '../postgres/messages.ts';
 import { inspectSlot } from '../postgres/slot.ts';
+import { type Misfit, misfits, type Topics } from './fit.ts';
 
 export interface WaitSources {
   readonly mapping: Mapping;
@@ -32,6 +33,8 @@ export interface WaitSources {
 export interface Recorded extends Pick<SourceRecord, 'loads' | 'askedAgain'> {
   /** Why a recovery was begun that is not finished; null: there is none. */
   readonly recovering: readonly string[] | null;
+  readonly recoveryEpoch: Topics['recoveryEpoch'];
+  readonly generations: Topics['generations'];
 }
 
 const FIRST_POLL_MS = 10;
@@ -83,7 +86,10 @@ export async function waitForAnswers(
   }
 }
 
-/** Resolves, to its marker, when it is there. Throws TIMED_OUT with how far it is, or the signal's reason. */
+/**
+ * Resolves, to its marker, when it is there. Throws TIMED_OUT with how far it is, PROGRESS_GAP if topics and graph do not
+ * fit, or the signal's reason.
+ */
 export async function waitForGraph(
   sources: WaitSources,
   timeoutMs: number,
@@ -91,12 +97,33 @@ export async function waitForGraph(
 ): Promise<Lsn> {
   const deadline = performance.now() + timeoutMs;
   const marker = await waitUntilPublished(sources, timeoutMs, signal);
-  const ends = await sources.topicEnds();
+  let ends: readonly PartitionRange[] = [];
+  await until(deadline, signal, async () => {
+    const progress = await sources.progress();
+    ends = await sources.topicEnds();
+    return notFitting(misfits(progress, { ranges: ends, ...(await generationsOf(sources)) }));
+  });
   await until(deadline, signal, async () => {
     const behind = recordsBehind(ends, await sources.progress());
     return behind === 0n ? null : notApplied(behind);
   });
   return marker;
+}
+
+async function generationsOf({ recorded }: WaitSources): Promise<Omit<Topics, 'ranges'>> {
+  return (await recorded()) ?? { generations: new Map(), recoveryEpoch: null };
+}
+
+/** Throws PROGRESS_GAP for what no recovery is about to mend. */
+function notFitting(found: readonly Misfit[]): AppError | null {
+  const lasting = found.find(({ passing }) => !passing);
+  if (lasting !== undefined) throw new AppError('PROGRESS_GAP', `The graph is not there: ${lasting.why}.`);
+  const [first] = found;
+  if (first === undefined) return null;
+  return new AppError(
+    'TIMED_OUT',
+    `The graph is not there yet: no projector has taken up what the recovery began; ${first.why}.`,
+  );
 }
 
 /** As `emitMessage`, of something that asks for nothing. */

@@ -1,16 +1,26 @@
-import { expect, it } from 'vitest';
-import { waitForAnswers, type WaitSources } from '../../src/pipelines/wait.ts';
+import { describe, expect, it } from 'vitest';
+import type { PartitionRange } from '../../src/kafka/offsets.ts';
+import type { PartitionProgress } from '../../src/neo4j/progress.ts';
+import { type Recorded, waitForAnswers, waitForGraph, type WaitSources } from '../../src/pipelines/wait.ts';
 import { testMapping } from '../support/test-mapping.ts';
 
 const { mapping } = testMapping('wait');
+const TOPIC = 'wait.public.entity';
+
+const NOTHING: Recorded = {
+  loads: {},
+  recovering: null,
+  recoveryEpoch: null,
+  generations: new Map([[TOPIC, 'first']]),
+  askedAgain: null,
+};
 
 /** Markers stand at 0/100, 0/200 and so on, each published as soon as it is there. */
-function sources(askedAgain: readonly (string | null)[]): {
+function sources(more: Partial<WaitSources> | ((emitted: number) => Partial<Recorded>)): {
   readonly sources: WaitSources;
   readonly emitted: () => number;
 } {
   let emitted = 0;
-  let looked = 0;
   const lsn = () => `0/${emitted}00`;
   const answer = (text: string): object =>
     text.includes('pg_logical_emit_message')
@@ -22,9 +32,10 @@ function sources(askedAgain: readonly (string | null)[]): {
       mapping,
       sql: { query: <Row extends object>(text: string) => Promise.resolve([answer(text) as Row]) },
       recorded: () =>
-        Promise.resolve({ loads: {}, recovering: null, askedAgain: askedAgain[looked++] ?? null }),
+        Promise.resolve(typeof more === 'function' ? { ...NOTHING, ...more(emitted) } : NOTHING),
       topicEnds: () => Promise.resolve([]),
       progress: () => Promise.resolve([]),
+      ...(typeof more === 'function' ? {} : more),
     },
   };
 }
@@ -35,7 +46,70 @@ it.each<[string, (string | null)[], number]>([
   ['what was, is behind our marker', ['0/101', '0/101'], 2],
   ['it is again and again', ['0/101', '0/201', '0/2FF'], 3],
 ])('answers are there behind as many markers as it takes: %s', async (_, askedAgain, markers) => {
-  const { sources: of, emitted } = sources(askedAgain);
+  const { sources: of, emitted } = sources((n) => ({ askedAgain: askedAgain[n - 1] ?? null }));
   await waitForAnswers(of, 5_000, new AbortController().signal);
   expect(emitted()).toBe(markers);
+});
+
+describe('the graph is there only if its progress fits the topics', () => {
+  const row = (next: bigint, more: Partial<PartitionProgress> = {}): PartitionProgress => ({
+    topic: TOPIC,
+    partition: 0,
+    next,
+    position: '' as PartitionProgress['position'],
+    epoch: 3,
+    session: 1,
+    owner: null,
+    generation: 'first',
+    committedMs: null,
+    ...more,
+  });
+  const holds = (low: bigint, end: bigint): PartitionRange => ({ topic: TOPIC, partition: 0, low, end });
+
+  const during = (recoveryEpoch: number | null): Recorded => ({ ...NOTHING, recoveryEpoch });
+  const waiting = async (
+    rows: readonly PartitionProgress[],
+    range: PartitionRange,
+    recorded: Recorded = NOTHING,
+  ): Promise<unknown> => {
+    const left = [...rows];
+    const { sources: of } = sources({
+      recorded: () => Promise.resolve(recorded),
+      progress: () => Promise.resolve([(left.length > 1 ? left.shift() : left[0]) ?? row(0n)]),
+      topicEnds: () => Promise.resolve([range]),
+    });
+    try {
+      await waitForGraph(of, 30, new AbortController().signal);
+      return 'there';
+    } catch (error) {
+      return error;
+    }
+  };
+  const remade = row(9n, { generation: 'of old' });
+
+  it.each<[string, readonly PartitionProgress[], PartitionRange, unknown]>([
+    ['at the end', [row(9n)], holds(0n, 9n), 'there'],
+    ['beyond what the end was, for a projector at work', [row(9n), row(12n)], holds(0n, 10n), 'there'],
+    ['behind', [row(8n)], holds(0n, 9n), { code: 'TIMED_OUT' }],
+    ['in a topic of the name that is no more', [remade], holds(0n, 9n), { code: 'PROGRESS_GAP' }],
+    ['beyond the end', [row(10n)], holds(0n, 9n), { code: 'PROGRESS_GAP' }],
+    ['before the beginning', [row(3n)], holds(4n, 9n), { code: 'PROGRESS_GAP' }],
+  ])('%s', async (_, rows, range, expected) => {
+    const found = await waiting(rows, range);
+    if (typeof expected === 'string') expect(found).toBe(expected);
+    else expect(found).toMatchObject(expected as object);
+  });
+
+  it.each([
+    ['made again', remade],
+    ['shorter', row(10n)],
+  ])('is waited for while a recovery has still to be taken up: %s', async (_, before) => {
+    expect(await waiting([before], holds(0n, 9n), during(4))).toMatchObject({
+      code: 'TIMED_OUT',
+      message: expect.stringMatching(/no projector has taken up/) as string,
+    });
+    expect(await waiting([before, row(9n)], holds(0n, 9n), during(4))).toBe('there');
+    // What was written since it began no recovery mends.
+    expect(await waiting([before], holds(0n, 9n), during(3))).toMatchObject({ code: 'PROGRESS_GAP' });
+  });
 });

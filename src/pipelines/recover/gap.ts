@@ -10,10 +10,11 @@ import type { PartitionRange } from '../../kafka/offsets.ts';
 import { changedTopics, generationsOf, topicIds } from '../../kafka/topic-ids.ts';
 import { partitionRanges, withAdmin } from '../../kafka/topics.ts';
 import type { Graph } from '../../neo4j/client.ts';
-import { type PartitionProgress, readProgress } from '../../neo4j/progress.ts';
+import { readProgress } from '../../neo4j/progress.ts';
 import type { Sql } from '../../postgres/client.ts';
 import { inspectSlot, publicationExists, type SlotInfo } from '../../postgres/slot.ts';
 import type { SourceInfo } from '../../postgres/source.ts';
+import { misfits } from '../fit.ts';
 import { judgeSource } from '../publish/judge-source.ts';
 
 export interface Gap {
@@ -55,7 +56,8 @@ export async function findGap(
   );
   const published = await publicationExists(sql, mapping.source.publication);
   const ranges = await withAdmin(client, (admin) => partitionRanges(admin, present));
-  const { gone, remade } = changedTopics(generationsOf(control.topics), ids);
+  const generations = generationsOf(control.topics);
+  const { gone, remade } = changedTopics(generations, ids);
   const lostTopics = [...gone, ...remade];
   const epochs = [
     control.source?.epoch ?? 0,
@@ -68,7 +70,9 @@ export async function findGap(
       ...(slot !== null && !published ? [`the publication ${mapping.source.publication} is missing`] : []),
       ...gone.map((topic) => `topic ${topic} no longer exists`),
       ...remade.map((topic) => `topic ${topic} was deleted and made again`),
-      ...misfits(progress, ranges, control, new Set(lostTopics)),
+      ...misfits(progress, { generations, ranges, recoveryEpoch: unfinishedRecovery(control)?.epoch ?? null })
+        .filter(({ topic, passing }) => !passing && !lostTopics.includes(topic))
+        .map(({ why }) => why),
     ],
     lostTopics,
     ranges,
@@ -83,24 +87,4 @@ export async function findGap(
       ),
     },
   };
-}
-
-/** Progress of the graph that the topics cannot go on from, and that no recovery is about to mend. */
-function misfits(
-  progress: readonly PartitionProgress[],
-  ranges: readonly PartitionRange[],
-  control: ControlState,
-  lost: ReadonlySet<string>,
-): string[] {
-  const recovery = unfinishedRecovery(control);
-  return progress.flatMap(({ topic, partition, next, generation, epoch }) => {
-    const recorded = control.topics.get(topic)?.generation;
-    if (lost.has(topic) || recorded === undefined || (recovery !== null && epoch < recovery.epoch)) return [];
-    if (generation !== recorded) return [`the graph knows another topic ${topic}, partition ${partition}`];
-    const range = ranges.find((r) => r.topic === topic && r.partition === partition);
-    if (range === undefined || (next >= range.low && next <= range.end)) return [];
-    return [
-      `the graph goes on at offset ${next} of ${topic}-${partition}, which holds ${range.low} up to ${range.end}`,
-    ];
-  });
 }
