@@ -156,7 +156,10 @@ export const CATALOGUE = {
     disposition: 'dead-letter',
     remedy: 'Find out who wrote the record; only the publisher writes the data topics.',
   },
-  PROGRESS_LOST: { disposition: 'retry', remedy: 'None: another projector has taken the partition over.' },
+  PROGRESS_LOST: {
+    disposition: 'retry',
+    remedy: 'None: the projector begins again with what the graph says now.',
+  },
   PROGRESS_GAP: {
     disposition: 'fatal',
     remedy: 'The topic and the graph no longer fit: this is a gap. Run graph recover.',

@@ -30,7 +30,8 @@ export interface Step {
 
 /**
  * Resolves to what `work` resolves to, committed; to null if it turns out that an earlier attempt was.
- * Throws PROGRESS_LOST if another projector owns the partition by now. `beforeCommit` runs behind the fence.
+ * Throws PROGRESS_LOST if another projector owns the partition by now, or the graph has lost it, whatever became of
+ * `work` meanwhile. `beforeCommit` runs behind the fence.
  */
 export type Fence = <T>(
   step: Step,
@@ -44,7 +45,7 @@ WITH p WHERE p[$now.owner] = $owner AND p[$now.next] = $from
 SET p += $advanced
 RETURN p.id`;
 
-const ADVANCED = `MATCH (p:_Progress {id: $id, owner: $owner, next: $next}) RETURN p.id`;
+const STANDING = `MATCH (p:_Progress {id: $id}) RETURN p.owner = $owner AND p.next = $next AS made`;
 
 export function createFence(
   graph: Graph,
@@ -63,29 +64,29 @@ export function createFence(
     };
     try {
       return await graph.transaction(async (open) => {
-        const [fence, result] = await settled(
+        // Both, whatever happens to one: a transaction is not given back while a statement of it is under way.
+        const [fence, result] = await Promise.allSettled([
           open.run(ADVANCE, { id, owner, from, advanced, now: NOW }),
           work(open),
-        );
-        if (fence.records.length === 0) throw new Refused();
-        await beforeCommit?.(result);
-        return result;
+        ]);
+        if (fence.status === 'rejected') throw fence.reason;
+        if (fence.value.records.length === 0) throw new Refused();
+        if (result.status === 'rejected') throw result.reason;
+        await beforeCommit?.(result.value);
+        return result.value;
       });
     } catch (error) {
       if (!(error instanceof Refused)) throw error;
     }
-    const made = await graph.run(ADVANCED, { id, owner, next });
-    if (made.length > 0) return null;
-    throw new AppError('PROGRESS_LOST', `Another projector has taken ${topic}-${partition} over.`);
+    const [standing] = await graph.run(STANDING, { id, owner, next });
+    if (standing?.['made'] === true) return null;
+    throw new AppError(
+      'PROGRESS_LOST',
+      standing === undefined
+        ? `The graph has lost its progress of ${topic}-${partition}: it was emptied or replaced.`
+        : `Another projector has taken ${topic}-${partition} over.`,
+    );
   };
 }
 
 class Refused extends Error {}
-
-/** Both, whatever happens to one: a transaction is not given back while a statement of it is under way. */
-async function settled<A, B>(first: Promise<A>, second: Promise<B>): Promise<[A, B]> {
-  const [a, b] = await Promise.allSettled([first, second]);
-  if (a.status === 'rejected') throw a.reason;
-  if (b.status === 'rejected') throw b.reason;
-  return [a.value, b.value];
-}

@@ -117,7 +117,7 @@ export const TAKE_OVER_MS = 2 * TRANSACTION_MS;
 
 /**
  * Owner first, under the lock, then what it takes over: a batch of the former owner is either in it or refused.
- * Throws PROGRESS_GAP if the topic is another one by now.
+ * Throws PROGRESS_LOST if the graph was emptied since it had a row, PROGRESS_GAP if the topic is another one by now.
  */
 export async function takeOver(
   graph: Graph,
@@ -133,7 +133,7 @@ export async function takeOver(
       );
       const [record] = records;
       if (record === undefined)
-        throw new AppError('PROGRESS_GAP', `The graph has no progress of ${topic}-${partition}.`);
+        throw new AppError('PROGRESS_LOST', `The graph has lost its progress of ${topic}-${partition}.`);
       const progress = fromProperties(record.get('progress') as Properties);
       if (progress.generation === generation) return progress;
       throw new AppError(

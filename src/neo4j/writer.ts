@@ -132,7 +132,7 @@ function fatesOf({ records }: QueryResult): Fates {
   const [record] = records;
   if (record === undefined) {
     throw new AppError(
-      'PROGRESS_GAP',
+      'PROGRESS_LOST',
       'The graph has lost the floor of a table: it was emptied or replaced.',
     );
   }

@@ -16,11 +16,16 @@ export async function requireSameSource(
   source: Source,
   { claim }: { readonly claim: boolean },
 ): Promise<void> {
-  const ours = `${source.systemIdentifier}/${source.database}`;
+  const ours = nameOfSource(source);
   const found = await sourceOfGraph(graph, mapping, claim ? ours : null);
   if (found === null || found === ours) return;
   throw new AppError(
     'GRAPH_FOREIGN',
     `The graph holds the data of another source (system identifier and database ${found}, not ${ours}).`,
   );
+}
+
+/** As the graph has it. */
+export function nameOfSource({ systemIdentifier, database }: Source): string {
+  return `${systemIdentifier}/${database}`;
 }

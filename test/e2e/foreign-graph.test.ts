@@ -1,4 +1,4 @@
-/** A graph that holds the data of another source: nothing is written to it, and nothing is compared with it. */
+/** A graph that holds the data of another source, or comes to hold it: nothing is written to it, nothing compared with it. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
@@ -31,7 +31,9 @@ it('belongs to the source that was first projected into it, and is refused by an
   const checked = await platform.run(['sync-data', '--check-results-file', file], { LOG_LEVEL: 'error' });
   expect(checked).toMatchObject({ code: 1, stdout: '', stderr: expect.stringMatching(SAID) as string });
   expect(existsSync(file)).toBe(false);
-  await first.stop();
+  // Idle as it is, it finds out.
+  expect(await first.exited).toBe(1);
+  expect(first.stderr().split('\n').at(-2)).toMatch(/^The graph holds the data of another source/);
 
   const refused = await platform.run(['project'], { LOG_LEVEL: 'silent' });
   expect(refused).toMatchObject({ code: 1, stderr: expect.stringMatching(SAID) as string });

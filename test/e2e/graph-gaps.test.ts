@@ -1,11 +1,11 @@
 /**
- * The graph is emptied, or put back to what it was earlier, under a projector at work, and nothing is written afterwards
- * that could show it: the projector finds out by itself, and brings the graph to where the database is.
+ * The graph is emptied, or put back to what it was earlier, under a projector at work: the projector finds out by itself,
+ * also if nothing is written afterwards that could show it, and brings the graph to where the database is.
  */
 import neo4j, { type Integer } from 'neo4j-driver';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { load } from '../../src/sample/load.ts';
-import { createPlatform, eventually, type Platform, type Process } from '../support/platform.ts';
+import { createPlatform, eventually, type Platform, type Process, underLoad } from '../support/platform.ts';
 
 const FOUND_MS = 30_000;
 
@@ -81,6 +81,16 @@ const caughtUp = async () => (await platform.run(['wait', '--timeout', '1'])).co
 it('emptied', async () => {
   await empty();
   await eventually('it begins again', caughtUp, FOUND_MS + 30_000);
+  await platform.expectEqual();
+  await replicator.stop();
+});
+
+it('emptied under load', async () => {
+  await underLoad(platform, async () => {
+    await empty();
+    expect((await replicator.logged(/lost its session/))['error']).toMatchObject({ code: 'PROGRESS_LOST' });
+    await replicator.logged(/partitions assigned/);
+  });
   await platform.expectEqual();
   await replicator.stop();
 });

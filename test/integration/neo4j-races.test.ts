@@ -430,7 +430,7 @@ describe('the fence of a partition', () => {
     const lane = await g.lane('public.entity');
     const id = `${g.mapping.sink.namespace}|public.entity`;
     await g.cypher('MATCH (f:_Floor {id: $id}) SET f.id = $other', { id, other: `${id}|gone` });
-    await expect(lane.apply([entity('a', at(1))])).rejects.toMatchObject({ code: 'PROGRESS_GAP' });
+    await expect(lane.apply([entity('a', at(1))])).rejects.toMatchObject({ code: 'PROGRESS_LOST' });
     await g.cypher('MATCH (f:_Floor {id: $other}) SET f.id = $id', { id, other: `${id}|gone` });
   });
 });

@@ -25,11 +25,11 @@ import { type Database, openDatabase } from '../../postgres/client.ts';
 import type { Log } from '../../runtime/log.ts';
 import { keepRunning } from '../../runtime/retry.ts';
 import { type Service, together } from '../../runtime/service.ts';
-import { requireSameSource } from '../same-source.ts';
+import { nameOfSource, requireSameSource } from '../same-source.ts';
 import { openAside } from './aside.ts';
 import { runPartition } from './partition.ts';
 import { purgeNowAndThen } from './purge.ts';
-import { advance, type Reached, watchProgress } from './watch-progress.ts';
+import { advance, type Watched, watchProgress } from './watch-progress.ts';
 import { madeByPublisher, prepareProgress } from './topics.ts';
 
 export interface ProjectOptions {
@@ -85,7 +85,15 @@ async function session(context: Context, signal: AbortSignal): Promise<void> {
   const writer = createWriter(graph, mapping, { owner, filling });
   const aside = await openAside({ ...context, runId: `projector-${owner}` }, signal);
   const byTopic = new Map(mapping.tables.map((table) => [table.topic, table]));
-  const reached: Reached = new Map();
+  const owned = new Set<string>();
+  const watched: Watched = {
+    uuid: identity.uuid,
+    source: source === null ? null : nameOfSource(source),
+    generations,
+    owner,
+    owned,
+    reached: new Map(),
+  };
   const takenOver = new Map<string, { next: bigint; reader: ReaderState }>();
 
   const projecting = (stop: AbortSignal) =>
@@ -105,16 +113,21 @@ async function session(context: Context, signal: AbortSignal): Promise<void> {
           return taken.next;
         },
         async runPartition(lane, { topic, partition }, abandoned) {
+          const name = `${topic}-${partition}`;
           const table = byTopic.get(topic);
-          const taken = takenOver.get(`${topic}-${partition}`);
-          if (table === undefined || taken === undefined)
-            throw new RangeError(`${topic}-${partition} was not assigned`);
+          const taken = takenOver.get(name);
+          if (table === undefined || taken === undefined) throw new RangeError(`${name} was not assigned`);
           const commit = (next: bigint) => {
-            advance(reached, `${topic}-${partition}`, next);
+            advance(watched.reached, name, next);
             lane.commit(next);
           };
           const own = { table, partition, writer, log, commit, onOutcome: () => undefined };
-          await runPartition(lane, taken, { ...own, ...aside.of(table, partition) }, abandoned);
+          owned.add(name);
+          try {
+            await runPartition(lane, taken, { ...own, ...aside.of(table, partition) }, abandoned);
+          } finally {
+            owned.delete(name);
+          }
         },
       },
       log,
@@ -125,7 +138,7 @@ async function session(context: Context, signal: AbortSignal): Promise<void> {
       { run: projecting },
       { run: (stop) => purgeNowAndThen(graph, mapping, log, stop) },
       { run: (stop) => watchTopics(client, generations, stop) },
-      { run: (stop) => watchProgress(graph, mapping, reached, stop) },
+      { run: (stop) => watchProgress(graph, mapping, watched, stop) },
     ]).run(signal);
   } finally {
     await aside.close();

@@ -7,7 +7,7 @@ import type { Graph } from '../../neo4j/client.ts';
 import { emptyGraph, type GraphSize, graphSize } from '../../neo4j/empty.ts';
 import { consumerGroup, graphIdentity } from '../../neo4j/graph-id.ts';
 import { mappingDigest, markRebuild, readRebuild, type RebuildMark } from '../../neo4j/rebuild-mark.ts';
-import { requireSameSource, type Source } from '../same-source.ts';
+import { nameOfSource, requireSameSource, type Source } from '../same-source.ts';
 
 export interface Target {
   readonly graph: Graph;
@@ -73,10 +73,10 @@ export interface Readying {
 export async function makeReady(
   { graph, mapping }: Target,
   { next }: TargetState,
-  { source: { systemIdentifier, database }, republish, onRemoved }: Readying,
+  { source, republish, onRemoved }: Readying,
   signal: AbortSignal,
 ): Promise<void> {
-  const of = { source: `${systemIdentifier}/${database}`, republish };
+  const of = { source: nameOfSource(source), republish };
   if (next === 'empty') {
     await markRebuild(graph, mapping, 'emptying', of);
     await emptyGraph(graph, mapping, onRemoved, signal);
