@@ -10,6 +10,7 @@ import type { RepairContext } from '../pipelines/reconcile/repair.ts';
 import { stillness } from '../pipelines/reconcile/stillness.ts';
 import { atFullSpeed, pace } from '../pipelines/reconcile/pace.ts';
 import { type Throttle, throttle, type ThrottleOptions } from '../pipelines/reconcile/throttle.ts';
+import { requireAtWork } from '../pipelines/at-work.ts';
 import { replicationLag } from '../pipelines/lag.ts';
 import { waitForGraph } from '../pipelines/wait.ts';
 import { createRowReader } from '../postgres/rows.ts';
@@ -41,14 +42,15 @@ export type BeginWay = (options: WayOptions) => Promise<Way>;
 
 export function besideStream(servers: Servers, context: GraphContext): BeginWay {
   const waiting = waitSources(servers, context);
-  return ({ runId, batchSize, maxWaitMs, throttleMs, fullSpeed, signal }) => {
+  return async ({ runId, batchSize, maxWaitMs, throttleMs, fullSpeed, signal }) => {
+    await requireAtWork({ waiting, ...servers }, maxWaitMs, signal);
     const caughtUp = async (timeoutMs: number) => {
       await waitForGraph(waiting, timeoutMs, signal);
     };
     const mark = async () => (await waiting.progress()).map(({ next }) => next).join();
     const paces = fullSpeed ? null : pace({ mark });
     const lagMs = replicationLag(waiting, signal);
-    return Promise.resolve({
+    return {
       confirmation: {
         reading: () => paces?.reading(batchSize) ?? atFullSpeed(batchSize),
         caughtUp,
@@ -69,7 +71,7 @@ export function besideStream(servers: Servers, context: GraphContext): BeginWay 
       },
       requireStill: null,
       still: null,
-    });
+    };
   };
 }
 

@@ -197,6 +197,10 @@ export const CATALOGUE = {
     remedy: 'Look at the report: is this the right database? Then raise --max-repairs.',
   },
 
+  STREAM_STOPPED: {
+    disposition: 'fatal',
+    remedy: 'Start graph publish and graph project, or graph replicate, which is both; then run it again.',
+  },
   STREAM_RUNNING: { disposition: 'fatal', remedy: 'Leave --direct out.' },
   LOADING: {
     disposition: 'fatal',

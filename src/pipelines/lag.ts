@@ -1,10 +1,8 @@
 /** How far replication is behind, as time: of the graph behind Kafka, and of Kafka behind PostgreSQL. */
-import { AppError } from '../core/errors.ts';
 import { type Lsn } from '../core/lsn.ts';
 import type { PartitionRange } from '../kafka/offsets.ts';
 import type { PartitionProgress } from '../neo4j/progress.ts';
-import { inspectSlot } from '../postgres/slot.ts';
-import { emitMarker, recordsBehind, type WaitSources } from './wait.ts';
+import { emitMarker, recordsBehind, requireSlot, type WaitSources } from './wait.ts';
 
 /** Age of the newest change applied, while something is behind; 0 when nothing is; null if nothing was ever applied. */
 export function lagMs(
@@ -21,18 +19,13 @@ export function lagMs(
  * Of what is committed, to the graph. WAL has no time of its own: a marker that Kafka does not have yet has been on its
  * way since it was emitted, and so has what was committed before it. One at a time is.
  */
-export function replicationLag(
-  sources: Omit<WaitSources, 'recorded'>,
-  signal: AbortSignal,
-): () => Promise<number | null> {
-  const { mapping, sql, topicEnds, progress } = sources;
+export function replicationLag(sources: WaitSources, signal: AbortSignal): () => Promise<number | null> {
+  const { sql, topicEnds, progress } = sources;
   let marker: { readonly lsn: Lsn; readonly emittedAt: number } | null = null;
 
   async function unpublishedMs(): Promise<number> {
     if (marker !== null) {
-      const slot = await inspectSlot(sql, mapping.source.slot, signal);
-      if (slot === null)
-        throw new AppError('SOURCE_CHANGED', `The slot ${mapping.source.slot} does not exist.`);
+      const slot = await requireSlot(sources, signal);
       const waitingMs = performance.now() - marker.emittedAt;
       if (slot.confirmedFlush < marker.lsn) return waitingMs;
     }

@@ -18,7 +18,7 @@ import type { PartitionRange } from '../kafka/offsets.ts';
 import type { PartitionProgress } from '../neo4j/progress.ts';
 import type { Sql } from '../postgres/client.ts';
 import { emitMessage } from '../postgres/messages.ts';
-import { inspectSlot } from '../postgres/slot.ts';
+import { inspectSlot, type SlotInfo } from '../postgres/slot.ts';
 import { type Misfit, misfits, type Topics } from './fit.ts';
 
 export interface WaitSources {
@@ -41,6 +41,7 @@ const FIRST_POLL_MS = 10;
 const LAST_POLL_MS = 250;
 
 type LoadSources = Pick<WaitSources, 'mapping' | 'recorded'>;
+type SlotSources = Pick<WaitSources, 'mapping' | 'sql' | 'recorded'>;
 
 /** Throws LOADING, with how far it is, while rows that are older than the slot may still be missing in the graph. */
 export async function requireLoaded(sources: LoadSources): Promise<void> {
@@ -133,21 +134,32 @@ export function emitMarker(sql: Sql, signal?: AbortSignal): Promise<Lsn> {
 
 /** As `waitForGraph`, of the topics alone. */
 export async function waitUntilPublished(
-  { mapping, sql }: Pick<WaitSources, 'mapping' | 'sql'>,
+  sources: SlotSources,
   timeoutMs: number,
   signal: AbortSignal,
 ): Promise<Lsn> {
   const deadline = performance.now() + timeoutMs;
-  const marker = await emitMarker(sql, signal);
+  const marker = await emitMarker(sources.sql, signal);
   await until(deadline, signal, async () => {
-    const slot = await inspectSlot(sql, mapping.source.slot, signal);
-    if (slot === null)
-      throw new AppError('SOURCE_CHANGED', `The slot ${mapping.source.slot} does not exist.`);
+    const slot = await requireSlot(sources, signal);
     return slot.confirmedFlush >= marker
       ? null
       : notPublished(slot.confirmedFlush, marker, slot.activePid !== null);
   });
   return marker;
+}
+
+/** Throws STREAM_STOPPED if no publisher has ever made it, SOURCE_CHANGED if one has. */
+export async function requireSlot(
+  { mapping, sql, recorded }: SlotSources,
+  signal: AbortSignal,
+): Promise<SlotInfo> {
+  const { slot } = mapping.source;
+  const found = await inspectSlot(sql, slot, signal);
+  if (found !== null) return found;
+  if ((await recorded()) === null)
+    throw new AppError('STREAM_STOPPED', `The slot ${slot} does not exist: no publisher has ever started.`);
+  throw new AppError('SOURCE_CHANGED', `The slot ${slot} does not exist.`);
 }
 
 /** How many records of the topics the graph does not have yet; holes that compaction left count as records. */
@@ -162,7 +174,8 @@ export function recordsBehind(
   }, 0n);
 }
 
-async function until(
+/** Looks until `check` finds nothing unfinished; throws what it found last when time is up. */
+export async function until(
   deadline: number,
   signal: AbortSignal,
   check: () => Promise<AppError | null>,

@@ -303,16 +303,26 @@ describe('what is wrong is found before anything is read', () => {
     }
   });
 
-  it('a stream that is not at work', async () => {
-    await replicator.stop();
-    await platform.cypher(`CREATE (:${entity} {id: 7})`);
+  it.each<[string, string, readonly string[]]>([
+    ['project', 'no projector is running', []],
+    ['publish', 'no publisher is running', []],
+    ['project', 'no projector is running', ['--deep', '--whole-graph', '--dry-run']],
+    ['', 'no publisher is running, and no projector is running', []],
+  ])('a stream of which %s is stopped: %s %j', async (stopped, said, args) => {
+    if (replicator.child.exitCode === null) await replicator.stop();
+    await platform.cypher(`MERGE (:${entity} {id: 7})`);
+    const other = { project: 'publish', publish: 'project' }[stopped];
+    const running = other === undefined ? null : platform.start([other]);
+    await running?.logged(/streaming|partitions assigned/);
     const { code, stdout, stderr } = await platform.run(
-      ['sync-data', '--check-results-file', join(folder, 'never.json'), '--max-wait', '1'],
+      ['sync-data', '--check-results-file', join(folder, 'never.json'), '--max-wait', '1', ...args],
       { LOG_LEVEL: 'warn' },
     );
+    await running?.stop();
     expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
     // Nothing else: the node whose id is no text was not looked for.
-    expect(stderr).toMatch(/^.*no publisher is running.*\n$/);
+    expect(stderr).toMatch(/^.*\n$/);
+    expect(stderr).toContain(`: ${said}. Start graph publish and graph project`);
     expect(readdirSync(folder).filter((name) => name.startsWith('never'))).toEqual([]);
   });
 });

@@ -51,6 +51,19 @@ it.each<[string, (string | null)[], number]>([
   expect(emitted()).toBe(markers);
 });
 
+it.each([
+  ['no publisher has ever started', null, 'STREAM_STOPPED'],
+  ['the slot is gone', NOTHING, 'SOURCE_CHANGED'],
+])('without a slot it says whether %s', async (_, recorded, code) => {
+  const { sources: of } = sources({ recorded: () => Promise.resolve(recorded) });
+  const sql: WaitSources['sql'] = {
+    query: (text) => (text.includes('pg_replication_slots') ? Promise.resolve([]) : of.sql.query(text)),
+  };
+  await expect(waitForGraph({ ...of, sql }, 30, new AbortController().signal)).rejects.toMatchObject({
+    code,
+  });
+});
+
 describe('the graph is there only if its progress fits the topics', () => {
   const row = (next: bigint, more: Partial<PartitionProgress> = {}): PartitionProgress => ({
     topic: TOPIC,
