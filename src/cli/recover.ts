@@ -4,7 +4,7 @@ import { AppError, describeError, isAppError } from '../core/errors.ts';
 import { formatLsn } from '../core/lsn.ts';
 import { NO_CONTROL, unfinishedRecovery, writeControl } from '../kafka/control.ts';
 import { beginRecovery } from '../pipelines/recover/recover.ts';
-import { type Proof, prove } from '../pipelines/prove.ts';
+import { type Proof, proveByChecks } from '../pipelines/prove.ts';
 import { findGap, type Gap } from '../pipelines/recover/gap.ts';
 import { checkSource, openControl } from '../pipelines/publish/prepare.ts';
 import { waitForGraph, type WaitSources, waitUntilLoaded } from '../pipelines/wait.ts';
@@ -143,7 +143,7 @@ function duringRecovery(sources: WaitSources): WaitSources {
 
 /** Throws NOT_PROVED with the recovery left open. */
 async function proveAndFinish(context: GraphContext, servers: Servers, signal: AbortSignal): Promise<Proof> {
-  const proof = await prove(
+  const proof = await proveByChecks(
     () => checkWhole(context, servers, EVERYTHING.maxWaitMs, signal),
     (drift) => {
       process.stderr.write(

@@ -15,7 +15,7 @@ export function conclude(
 ): void {
   const { counts, left, wholeGraph } = outcome;
   const tables = [...(wholeGraph?.found.tables.values() ?? [])];
-  const unnamed = tables.reduce((sum, table) => sum + table.unnamed, 0);
+  const unnamed = unnamedIn(outcome);
   const unconfirmed = tables.reduce((sum, table) => sum + table.unconfirmed, 0);
   sayUnconfirmed(counts.unconfirmed, 'entities', 'are listed apart');
   sayUnconfirmed(unconfirmed, 'other keys', 'are counted apart');
@@ -27,23 +27,30 @@ export function conclude(
   if (wholeGraph !== null) sayLeft(wholeGraph.left, 'other keys', direct);
 
   if (failOnDrift && driftOf(outcome) > 0) process.exitCode = DRIFT_FOUND;
-  else if (!dryRun && stillOpen(outcome) > 0) process.exitCode = 1;
+  else if (!dryRun && stillOpen(outcome, { dryRun }) > 0) process.exitCode = 1;
 }
 
 /** How much differed when it was compared. */
-export function driftOf({ counts, wholeGraph }: Outcome): number {
-  const { missing, not_deleted, outdated, strange, different } = counts;
+export function driftOf(outcome: Outcome): number {
+  const { missing, not_deleted, outdated, strange, different } = outcome.counts;
   const entities = missing + not_deleted + outdated + strange + different;
-  if (wholeGraph === null) return entities;
-  const tables = [...wholeGraph.found.tables.values()];
-  return entities + driftIn(wholeGraph.found) + tables.reduce((sum, { unnamed }) => sum + unnamed, 0);
+  const { wholeGraph } = outcome;
+  return entities + (wholeGraph === null ? 0 : driftIn(wholeGraph.found)) + unnamedIn(outcome);
 }
 
-/** How much is not mended, or could not be judged: 0 is proof, of a run that repairs. */
-export function stillOpen({ counts, left, wholeGraph }: Outcome): number {
+/** How much differs still, or could not be judged: 0 is proof, of a run that compares everything. */
+export function stillOpen(outcome: Outcome, { dryRun }: { readonly dryRun: boolean }): number {
+  const { counts, left, wholeGraph } = outcome;
   const tables = [...(wholeGraph?.found.tables.values() ?? [])];
-  const apart = tables.reduce((sum, { unnamed, unconfirmed }) => sum + unnamed + unconfirmed, 0);
-  return left.count + (wholeGraph?.left.count ?? 0) + counts.unconfirmed + apart;
+  const unconfirmed = tables.reduce((sum, table) => sum + table.unconfirmed, counts.unconfirmed);
+  if (dryRun) return driftOf(outcome) + unconfirmed;
+  return left.count + (wholeGraph?.left.count ?? 0) + unnamedIn(outcome) + unconfirmed;
+}
+
+/** Of a comparison of everything: what has a key that no row can have, entities too. */
+function unnamedIn({ unnamed, wholeGraph }: Outcome): number {
+  if (wholeGraph === null) return 0;
+  return [...wholeGraph.found.tables.values()].reduce((sum, table) => sum + table.unnamed, unnamed);
 }
 
 function sayUnconfirmed(count: number, what: string, where: string): void {

@@ -12,7 +12,7 @@ import { yieldProcessor } from '../runtime/priority.ts';
 import { typesOf } from './entity-types.ts';
 import { enabledGraphContext, type GraphContext } from './graph-context.ts';
 import { SERVERS, type Servers, waitSources, withDatabases, withServers } from './graph-reports.ts';
-import { prove } from './proof.ts';
+import { recordProof } from './proof.ts';
 import { exitCodeOf, stopSignal } from './stop-signal.ts';
 import { conclude } from './sync-data-outcome.ts';
 import { compareAndRepair, type SyncRun } from './sync-data-run.ts';
@@ -121,11 +121,14 @@ async function beside(
   const everything = run.wholeGraph && run.deep;
   if (everything && resumed)
     process.stderr.write(
-      'A run that goes on from an earlier one proves nothing: run it once more without --resume.\n',
+      'A run that goes on from an earlier one proves nothing: run it once more without --resume.
+',
     );
   if (!everything || resumed) return compareAndRepair(context, servers, run, signal);
-  const { outcome, through } = await prove(context, servers, run, signal);
-  if (through !== null) {
+  const { outcome, through, unproved } = await recordProof(context, servers, run, signal);
+  if (through === null) process.stderr.write(`Nothing is verified by this run: ${unproved}.
+`);
+  else {
     const { epoch, lsn } = through;
     context.log.info({ epoch, lsn: formatLsn(lsn) }, 'the graph is verified through this position');
   }

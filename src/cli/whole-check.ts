@@ -7,8 +7,8 @@ import { spoolFile } from '../ops/spool-file.ts';
 import type { Check } from '../pipelines/prove.ts';
 import type { GraphContext } from './graph-context.ts';
 import type { Servers } from './graph-reports.ts';
-import { EVERYTHING, prove } from './proof.ts';
-import { driftOf, stillOpen } from './sync-data-outcome.ts';
+import { EVERYTHING, recordProof } from './proof.ts';
+import { driftOf } from './sync-data-outcome.ts';
 import { besideStream } from './sync-data-ways.ts';
 
 export async function checkWhole(
@@ -20,7 +20,7 @@ export async function checkWhole(
   const folder = await mkdtemp(join(tmpdir(), 'graph-check-'));
   const resultsFile = join(folder, 'report.json');
   try {
-    const { outcome, through } = await prove(
+    const { outcome, ...proved } = await recordProof(
       context,
       servers,
       {
@@ -37,12 +37,11 @@ export async function checkWhole(
       },
       signal,
     );
-    const { counts, unnamed, wholeGraph } = outcome;
+    const { counts, wholeGraph } = outcome;
     const others = [...(wholeGraph?.found.tables.values() ?? [])];
     return {
+      ...proved,
       drift: driftOf(outcome),
-      open: stillOpen(outcome) + unnamed,
-      through,
       compared: others.reduce((sum, { ok }) => sum + ok, counts.ok),
     };
   } finally {

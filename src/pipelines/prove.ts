@@ -19,6 +19,8 @@ export interface Check {
   readonly open: number;
   /** What was committed before it was compared; null: nothing is proved. */
   readonly through: { readonly lsn: Lsn; readonly epoch: number } | null;
+  /** Why nothing is, for people. */
+  readonly unproved: string | null;
   /** How many keys were equal at once. */
   readonly compared: number;
 }
@@ -33,21 +35,23 @@ export interface Proof {
 
 const MOST_CHECKS = 3;
 
-/** Throws NOT_PROVED if something is left open, or the last check still had to repair. */
-export async function prove(
+/** Throws NOT_PROVED if something is left open, or the last check still had to repair, or proves nothing. */
+export async function proveByChecks(
   check: () => Promise<Check>,
   onRepaired: (drift: number) => void,
 ): Promise<Proof> {
   let repaired = 0;
   for (let checks = 1; ; checks++) {
-    const { drift, open, through, compared } = await check();
+    const { drift, open, through, unproved, compared } = await check();
     if (drift + open === 0 && through !== null) return { ...through, compared, repaired };
     if (open > 0 || checks === MOST_CHECKS)
       throw new AppError(
         'NOT_PROVED',
-        `Check ${checks} of the graph found ${drift} that differed and left ${open} open.`,
+        drift + open > 0
+          ? `Check ${checks} of the graph found ${drift} that differed and left ${open} open.`
+          : `Check ${checks} of the graph found nothing that differs, and proves nothing: ${unproved}.`,
       );
     repaired += drift;
-    onRepaired(drift);
+    if (drift > 0) onRepaired(drift);
   }
 }

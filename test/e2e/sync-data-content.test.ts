@@ -346,7 +346,19 @@ describe('a repair', () => {
     for (const at of before) expect(at).not.toBeNull();
 
     await platform.cypher(`CREATE (:${entity} {id: 17})`);
-    expect((await syncData(everything)).code).toBe(0);
+    for (const [mode, code] of [
+      [everything, 3],
+      [['--deep', '--whole-graph'], 1],
+    ] as const) {
+      const found = await syncData(mode);
+      expect(found.code).toBe(code);
+      expect(found.stderr).toMatch(
+        /^1 nodes or relationships of the mapping have a key that no row can have/m,
+      );
+      expect(found.stderr).toMatch(
+        /^Nothing is verified by this run: 1 entities or other keys differ still/m,
+      );
+    }
     expect(await verified()).toEqual(before);
     await platform.cypher(`MATCH (n:${entity} {id: 17}) DELETE n`);
     expect((await syncData(everything)).code).toBe(0);

@@ -25,7 +25,7 @@ import type { ProjectOptions } from '../project/project.ts';
 import { requireLoaded, waitForAnswers, type WaitSources, waitUntilPublished } from '../wait.ts';
 import { applied, build, type BuildOptions } from './build.ts';
 import { type History, readHistory } from './history.ts';
-import { type Check, type Proof, prove } from '../prove.ts';
+import { type Check, type Proof, proveByChecks } from '../prove.ts';
 import { inspectTarget, makeReady, requireUnused, type Target, type TargetState } from './target.ts';
 
 export type Phase = 'emptying' | 'asking for all rows' | 'building' | 'catching up';
@@ -127,7 +127,7 @@ async function finish(
   await catchUp(options, building, signal);
   await waitForAnswers(waiting, maxWaitMs, signal);
   options.onProving();
-  const proof = await prove(() => options.check(signal), options.onRepaired);
+  const proof = await proveByChecks(() => options.check(signal), options.onRepaired);
   const through = position(proof.epoch, proof.lsn, proof.lsn);
   await markProved(target.graph, target.mapping, through);
   await options.onProved({ ...proof, position: through });
