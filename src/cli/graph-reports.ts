@@ -7,10 +7,12 @@ import { generationsOf } from '../kafka/topic-ids.ts';
 import { partitionRanges, withAdmin } from '../kafka/topics.ts';
 import { connectNeo4j } from '../neo4j/client.ts';
 import { graphUuid } from '../neo4j/graph-id.ts';
+import { proofMark } from '../neo4j/proof-mark.ts';
 import { readProgress } from '../neo4j/progress.ts';
 import { readRebuild } from '../neo4j/rebuild-mark.ts';
 import { readReplay } from '../neo4j/replay-progress.ts';
 import { formatStatus, readStatus } from '../ops/status.ts';
+import { findGap } from '../pipelines/recover/gap.ts';
 import { waitForGraph, type WaitSources, waitUntilLoaded } from '../pipelines/wait.ts';
 import { openDatabase } from '../postgres/client.ts';
 import { inspectSlot } from '../postgres/slot.ts';
@@ -35,7 +37,7 @@ export async function runWait(timeoutMs: number): Promise<void> {
 /** Exit 0 if everything is up and at work, else 1. */
 export async function runStatus(json: boolean): Promise<void> {
   const context = enabledGraphContext('status', SERVERS);
-  const { mapping } = context;
+  const { mapping, databaseUrl } = context;
   const status = await withServers(context, ({ sql, client, graph }) =>
     readStatus(
       {
@@ -54,9 +56,14 @@ export async function runStatus(json: boolean): Promise<void> {
         graph: async () => ({
           progress: await readProgress(graph, mapping),
           uuid: await graphUuid(graph, mapping),
+          proved: await proofMark(graph, mapping),
           rebuild: await readRebuild(graph, mapping),
           replay: await readReplay(graph, mapping),
         }),
+        gaps: async () => {
+          const signal = AbortSignal.timeout(CONTROL_TIMEOUT_MS);
+          return (await findGap({ mapping, databaseUrl, sql, client, graph }, signal)).reasons;
+        },
       },
       Date.now(),
     ),

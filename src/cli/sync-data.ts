@@ -121,13 +121,11 @@ async function beside(
   const everything = run.wholeGraph && run.deep;
   if (everything && resumed)
     process.stderr.write(
-      'A run that goes on from an earlier one proves nothing: run it once more without --resume.
-',
+      'A run that goes on from an earlier one proves nothing: run it once more without --resume.\n',
     );
   if (!everything || resumed) return compareAndRepair(context, servers, run, signal);
   const { outcome, through, unproved } = await recordProof(context, servers, run, signal);
-  if (through === null) process.stderr.write(`Nothing is verified by this run: ${unproved}.
-`);
+  if (through === null) process.stderr.write(`Nothing is verified by this run: ${unproved}.\n`);
   else {
     const { epoch, lsn } = through;
     context.log.info({ epoch, lsn: formatLsn(lsn) }, 'the graph is verified through this position');

@@ -2,13 +2,16 @@
 import type { Mapping } from '../core/mapping.ts';
 import { describeError } from '../core/errors.ts';
 import { paceOf, type TableLoad } from '../core/loads.ts';
-import { formatLsn } from '../core/lsn.ts';
+import { formatLsn, parseLsn } from '../core/lsn.ts';
+import { type Position, position } from '../core/position.ts';
 import { type ControlState, unfinishedRecovery } from '../kafka/control.ts';
 import type { PartitionRange } from '../kafka/offsets.ts';
+import { generationsOf } from '../kafka/topic-ids.ts';
 import type { PartitionProgress } from '../neo4j/progress.ts';
 import type { RebuildMark } from '../neo4j/rebuild-mark.ts';
 import type { SlotInfo } from '../postgres/slot.ts';
 import type { SourceInfo } from '../postgres/source.ts';
+import { misfits } from '../pipelines/fit.ts';
 import { lagMs } from '../pipelines/lag.ts';
 import { recordsBehind } from '../pipelines/wait.ts';
 
@@ -25,7 +28,11 @@ export interface StatusSources {
     readonly replay: readonly { readonly next: bigint; readonly end: bigint }[];
     readonly progress: readonly PartitionProgress[];
     readonly uuid: string | null;
+    /** Up to where the graph says itself that it is proved. */
+    readonly proved: Position | null;
   }>;
+  /** What is no longer as it was recorded. */
+  readonly gaps: () => Promise<readonly string[]>;
 }
 
 export interface Status {
@@ -47,7 +54,7 @@ export interface Status {
     readonly table: string;
     readonly topic: string;
     readonly partitions: number;
-    /** Records in Kafka that the graph does not have yet; null if one of the two cannot be asked. */
+    /** Records in Kafka that the graph does not have yet; null if one of the two cannot be asked, or they do not fit. */
     readonly recordsBehind: number | null;
     /** Commit time of the newest change applied, ISO 8601. */
     readonly appliedUpTo: string | null;
@@ -58,7 +65,10 @@ export interface Status {
           readonly etaSeconds: number | null;
         })
       | null;
-    /** A comparison of everything has proved this graph up to here; null: none has, in this epoch. */
+    /**
+     * A comparison of everything has proved this graph up to here; null: none has, in this epoch, or the graph was put
+     * back since, or there is a gap.
+     */
     readonly verified: { readonly through: string; readonly at: string } | null;
   }[];
   /** Age of the newest change applied, while something is behind; 0 when nothing is; null if unknown. */
@@ -66,6 +76,8 @@ export interface Status {
   readonly deadLetters: number | null;
   /** Requests to republish that could not be understood, and were skipped; null if unknown. */
   readonly refusedRequests: number | null;
+  /** Why nothing goes on from what was recorded, as recover says it; null if unknown. */
+  readonly gaps: readonly string[] | null;
   /** A recovery that is not finished. */
   readonly recovery: { readonly reasons: readonly string[]; readonly beganAt: string } | null;
   /** A rebuild of this graph that is not finished: readers see a part of it. */
@@ -78,18 +90,28 @@ type ServerStatus = { readonly up: true } | { readonly up: false; readonly error
 
 export async function readStatus(sources: StatusSources, nowMs: number): Promise<Status> {
   const { mapping } = sources;
-  const [source, control, topics, graph] = await Promise.all([
+  // First: a projector at work goes on behind the topics' ends, and takes up a recovery once it is recorded.
+  const graph = await ask(sources.graph);
+  const [source, control, topics, found] = await Promise.all([
     ask(sources.source),
     ask(sources.control),
     ask(sources.topics),
-    ask(sources.graph),
+    ask(sources.gaps),
   ]);
+  const gaps = found.value;
   const slot = source.value?.slot ?? null;
   const ends = topics.value?.ends ?? null;
   const progress = graph.value?.progress ?? null;
   const rebuild = graph.value?.rebuild ?? null;
   const replay = graph.value?.replay ?? [];
   const recovery = control.value === null ? null : unfinishedRecovery(control.value);
+  const unfit = new Set(
+    misfits(progress ?? [], {
+      ranges: ends ?? [],
+      generations: generationsOf(control.value?.topics ?? new Map()),
+      recoveryEpoch: recovery?.epoch ?? null,
+    }).map(({ topic }) => topic),
+  );
 
   const tables = mapping.tables.map(({ table, topic }) => {
     const own = (of: { readonly topic: string }) => of.topic === topic;
@@ -99,17 +121,25 @@ export async function readStatus(sources: StatusSources, nowMs: number): Promise
       topic,
       partitions: ends?.filter(own).length ?? mapping.source.partitions,
       recordsBehind:
-        ends === null || progress === null ? null : Number(recordsBehind(ends.filter(own), progress)),
+        ends === null || progress === null || unfit.has(topic)
+          ? null
+          : Number(recordsBehind(ends.filter(own), progress)),
       appliedUpTo: applied === 0 ? null : new Date(applied).toISOString(),
       load: loadOf(control.value?.source?.loads[table], nowMs),
-      verified: verifiedOf(table, control.value, graph.value?.uuid ?? null),
+      verified: (gaps ?? []).length === 0 ? verifiedOf(table, control.value, graph.value) : null,
     };
   });
-  const lag = ends === null || progress === null ? null : lagMs(ends, progress, nowMs);
+  const lag = ends === null || progress === null || unfit.size > 0 ? null : lagMs(ends, progress, nowMs);
   const allUp = source.server.up && topics.server.up && graph.server.up;
   return {
     healthy:
-      allUp && slot?.activePid != null && slot.invalidation === null && recovery === null && rebuild === null,
+      allUp &&
+      slot?.activePid != null &&
+      slot.invalidation === null &&
+      !ENDING.includes(slot.walStatus ?? '') &&
+      gaps?.length === 0 &&
+      recovery === null &&
+      rebuild === null,
     servers: { postgres: source.server, kafka: topics.server, neo4j: graph.server },
     slot:
       source.value === null
@@ -127,6 +157,7 @@ export async function readStatus(sources: StatusSources, nowMs: number): Promise
     lagSeconds: lag === null ? null : lag / 1000,
     deadLetters: topics.value?.deadLetters ?? null,
     refusedRequests: control.value?.source?.refusedRequests ?? null,
+    gaps,
     recovery: recovery === null ? null : { reasons: recovery.reasons, beganAt: recovery.beganAt },
     rebuild: rebuild === null ? null : { state: rebuild.state, startedAt: rebuild.startedAt },
     replay:
@@ -142,15 +173,21 @@ function loadOf(load: TableLoad | undefined, nowMs: number): Status['tables'][nu
   return { state, rows, expected, ...paceOf(load, nowMs) };
 }
 
+/** What control topic and graph agree on. */
 function verifiedOf(
   table: string,
   control: ControlState | null,
-  graph: string | null,
+  graph: { readonly uuid: string | null; readonly proved: Position | null } | null,
 ): Status['tables'][number]['verified'] {
-  const verified = control?.verified.get(graph ?? '')?.get(table);
+  const verified = control?.verified.get(graph?.uuid ?? '')?.get(table);
   if (verified === undefined || verified.epoch !== control?.source?.epoch) return null;
+  const through = parseLsn(verified.lsn);
+  if (graph?.proved !== position(verified.epoch, through, through)) return null;
   return { through: verified.lsn, at: verified.at };
 }
+
+/** States of a slot's WAL in which it is not kept any more. */
+const ENDING: readonly string[] = ['unreserved', 'lost'];
 
 async function ask<T>(question: () => Promise<T>): Promise<{ value: T | null; server: ServerStatus }> {
   try {
@@ -160,11 +197,17 @@ async function ask<T>(question: () => Promise<T>): Promise<{ value: T | null; se
   }
 }
 
-function describe(load: Status['tables'][number]['load']): string {
+/** What was left out of the load and is there all the same, asked for by hand, a proof shows. */
+function describe({ load, verified }: Status['tables'][number]): string {
   if (load === null || load.state === 'loaded') return '';
-  if (load.state === 'skipped') return ', older rows were NOT LOADED';
+  if (load.state === 'skipped') return verified === null ? ', older rows were NOT LOADED' : '';
   const { rows, expected, rate, etaSeconds } = load;
   return `, LOADING ${rows} of about ${Math.max(rows, expected)} rows, ${rate}/s, ${etaSeconds ?? '?'} s to go`;
+}
+
+function walOf(status: string | null): string {
+  if (status === 'unreserved') return 'UNRESERVED, the next checkpoint may remove some that is needed';
+  return status === 'lost' ? 'LOST, some that is needed was removed' : (status ?? 'unknown');
 }
 
 /** For people. */
@@ -179,18 +222,23 @@ export function formatStatus(status: Status): string {
     lines.push(`slot      ${slot.name}  ${state}`);
     if (slot.exists) {
       lines.push(
-        `          confirmed ${slot.confirmedFlush}, ${slot.lagBytes} bytes not in Kafka, ${slot.retainedBytes} bytes of WAL kept`,
+        `          confirmed ${slot.confirmedFlush}, ${slot.lagBytes} bytes not in Kafka, ` +
+          `${slot.retainedBytes} bytes of WAL kept: ${walOf(slot.walStatus)}`,
       );
     }
   }
   lines.push(`lag       ${status.lagSeconds === null ? 'unknown' : `${status.lagSeconds.toFixed(1)} s`}`);
   const width = Math.max(...status.tables.map((t) => t.table.length));
-  for (const { table, recordsBehind, appliedUpTo, load, verified } of status.tables) {
+  for (const one of status.tables) {
+    const { table, recordsBehind, appliedUpTo, verified } = one;
     const behind = recordsBehind === null ? 'unknown' : `${recordsBehind} records behind`;
-    const proof = verified === null ? ', not verified' : `, verified through ${verified.through}`;
+    const proof =
+      verified === null ? ', not verified' : `, verified through ${verified.through} at ${verified.at}`;
     const applied = appliedUpTo === null ? '' : `, applied up to ${appliedUpTo}`;
-    lines.push(`table     ${table.padEnd(width)}  ${behind}${applied}${proof}${describe(load)}`);
+    lines.push(`table     ${table.padEnd(width)}  ${behind}${applied}${proof}${describe(one)}`);
   }
+  if (status.gaps === null) lines.push('gaps      unknown');
+  for (const gap of status.gaps ?? []) lines.push(`GAP       ${gap}: run graph recover`);
   if (status.recovery !== null)
     lines.push(`RECOVERING since ${status.recovery.beganAt}: ${status.recovery.reasons.join('; ')}`);
   if (status.rebuild !== null)
