@@ -1,7 +1,15 @@
 /** `graph rebuild --in-place`: the only graph is emptied and built again, after all that could be wrong has been looked at. */
 import { afterEach, expect, it } from 'vitest';
-import { eventually, type Platform, underLoad } from '../support/platform.ts';
-import { expectEqualTo, filled, markOf, proofIn, published } from '../support/rebuilds.ts';
+import { edit, eventually, type Platform, underLoad } from '../support/platform.ts';
+import {
+  expectEqualTo,
+  filled,
+  markOf,
+  proofIn,
+  published,
+  recordsOf,
+  topicsOf,
+} from '../support/rebuilds.ts';
 
 let platform: Platform;
 afterEach(() => platform.dispose());
@@ -125,6 +133,48 @@ it('a projector that was paused meanwhile writes nothing of what it held', async
     projector.child.kill('SIGCONT');
     await projector.logged(/partitions assigned/);
   });
+  await platform.expectEqual();
+  await projector.stop();
+  await publisher.stop();
+});
+
+it('relationships wait for nodes; ended meanwhile, it goes on beside a projector that was started since', async () => {
+  platform = await filled('shared', 300);
+  edit(`${platform.connectors}/sink.neo4j.json`, (json) => {
+    // So that there is a middle to be ended in.
+    json['batch'] = { maxRecords: 5, maxBytes: 1_000_000 };
+  });
+  const publisher = await published(platform);
+  const [entity = '', relation = '', extract = '', link = ''] = topicsOf(platform);
+  const reached = async (...topics: readonly string[]) => {
+    const [row] = await platform.cypher(
+      `MATCH (p:_Progress {namespace: $name}) WHERE p.topic IN $topics RETURN sum(p.next) AS n`,
+      { name: platform.name, topics },
+    );
+    return Number(row?.['n']);
+  };
+
+  const run = platform.start(inPlace('--yes'));
+  await eventually('nodes come', async () => (await reached(entity)) > 0);
+  const session = platform.driver.session();
+  const held = session.beginTransaction();
+  await held.run('MATCH (p:_Progress {topic: $entity, partition: 0}) SET p._lock = true', { entity });
+  const extracts = await recordsOf(platform, [extract]);
+  await eventually('other nodes have come', async () => (await reached(extract)) === extracts);
+  expect(await reached(relation, link)).toBe(0);
+  const ended = run.kill('SIGTERM');
+  await held.rollback();
+  await session.close();
+  expect(await ended).toBe(143);
+  expect(await reached(relation, link)).toBe(0);
+  expect(await markOf(platform, platform)).toMatchObject({ rebuild: 'building' });
+
+  const projector = platform.start(['project']);
+  await projector.logged(/partitions assigned/);
+  const beside = platform.start(inPlace('--yes'));
+  expect((await beside.logged(/partitions assigned/))['partitions']).toHaveLength(8);
+  expect(await beside.exited, beside.stderr().slice(-3000)).toBe(0);
+  expect(proofIn(beside.stdout())).toMatchObject({ repaired: 0 });
   await platform.expectEqual();
   await projector.stop();
   await publisher.stop();

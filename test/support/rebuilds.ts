@@ -34,8 +34,8 @@ export function kafkaOf(platform: Platform): KafkaClient {
 export const topicsOf = ({ name }: Platform): string[] => TABLES.map((table) => `${name}.public.${table}`);
 
 /** How many records the topics have or had. */
-export async function recordsOf(platform: Platform): Promise<number> {
-  const ends = await withAdmin(kafkaOf(platform), (admin) => endOffsets(admin, topicsOf(platform)));
+export async function recordsOf(platform: Platform, topics = topicsOf(platform)): Promise<number> {
+  const ends = await withAdmin(kafkaOf(platform), (admin) => endOffsets(admin, topics));
   return [...ends.values()].flat().reduce((sum, { end }) => sum + Number(end), 0);
 }
 

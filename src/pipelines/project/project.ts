@@ -10,7 +10,7 @@
  * service as a gap (I6).
  */
 import { randomUUID } from 'node:crypto';
-import type { Mapping } from '../../core/mapping.ts';
+import type { Mapping, TableMapping } from '../../core/mapping.ts';
 import type { ReaderState } from '../../core/partition-reader.ts';
 import { createKafka, type KafkaClient, type KafkaOptions } from '../../kafka/client.ts';
 import { subscribe } from '../../kafka/subscriber.ts';
@@ -40,6 +40,15 @@ export interface ProjectOptions {
   readonly log: Log;
   /** While it is true the graph lacks most of what comes: see the writer. */
   readonly filling?: () => boolean;
+  readonly later?: Later;
+}
+
+/** Tables that others are to be ahead of: their partitions are ours and fetched, as far as their lanes reach, and wait. */
+export interface Later {
+  /** Their statements are planned by whoever lets them wait. */
+  readonly tables: ReadonlySet<TableMapping>;
+  /** Resolves once their turn has come, or the partition that waits is given up. */
+  readonly turn: (abandoned: AbortSignal) => Promise<void>;
 }
 
 interface Context extends ProjectOptions {
@@ -71,10 +80,11 @@ export function projectService(options: ProjectOptions): Service {
 }
 
 async function session(context: Context, signal: AbortSignal): Promise<void> {
-  const { mapping, client, graph, log, filling = () => false } = context;
+  const { mapping, client, graph, log, filling = () => false, later } = context;
   await ensureSchema(graph, mapping, signal);
   const identity = await graphIdentity(graph, mapping);
-  await planStatements(graph, mapping, signal, { filling: filling() });
+  const atOnce = mapping.tables.filter((table) => later?.tables.has(table) !== true);
+  await planStatements(graph, { ...mapping, tables: atOnce }, signal, { filling: filling() });
   const topics = await madeByPublisher(mapping, client, log, signal);
   const { source, generations } = topics;
   if (source !== null) await requireSameSource(graph, mapping, source, { claim: true });
@@ -124,6 +134,7 @@ async function session(context: Context, signal: AbortSignal): Promise<void> {
           const own = { table, partition, writer, log, commit, onOutcome: () => undefined };
           owned.add(name);
           try {
+            if (later?.tables.has(table) === true) await later.turn(abandoned);
             await runPartition(lane, taken, { ...own, ...aside.of(table, partition) }, abandoned);
           } finally {
             owned.delete(name);

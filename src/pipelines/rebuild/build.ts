@@ -1,14 +1,17 @@
 /**
- * Fills a graph from the topics by a projector of its own:
+ * Fills a graph from the topics by a projector of its own, which has all of their partitions from the start:
  *
- *   node topics up to their ends ─▶ all topics, from here on for as long as `then` takes
+ *   nodes ─▶ all node topics up to their ends ─▶ relationships, and nodes that come, for as long as `then` takes
  *
- * Nodes come first so that relationships find their ends; the order decides nothing but speed (I7). Guarantee and
- * failure are those of the projector: it may be killed anywhere and goes on where the graph is.
+ * Relationships wait, so that they find their ends; the order decides nothing but speed (I7), and another projector of the
+ * graph, which lets nothing wait, does no harm. Guarantee and failure are those of the projector: it may be killed
+ * anywhere and goes on where the graph is.
  */
 import { setTimeout as delay } from 'node:timers/promises';
+import type { Mapping } from '../../core/mapping.ts';
 import type { PartitionRange } from '../../kafka/offsets.ts';
 import type { PartitionProgress } from '../../neo4j/progress.ts';
+import { createLatch } from '../../runtime/latch.ts';
 import { type ProjectOptions, projectService } from '../project/project.ts';
 import { recordsBehind } from '../wait.ts';
 
@@ -17,8 +20,8 @@ export interface BuildOptions {
   /** As the topics were when it was decided to build from them. */
   readonly ranges: readonly PartitionRange[];
   readonly progress: () => Promise<readonly PartitionProgress[]>;
-  /** Has the statements of all tables planned, which is done while the nodes come. */
-  readonly plan: (signal: AbortSignal) => Promise<void>;
+  /** Has the statements of these tables planned, which is done while the nodes come. */
+  readonly plan: (tables: Mapping, signal: AbortSignal) => Promise<void>;
   /** `applied` of `total` records. */
   readonly onProgress: (applied: number, total: number) => void;
 }
@@ -32,23 +35,28 @@ export async function build<T>(
   signal: AbortSignal,
 ): Promise<T> {
   const { ranges } = options;
+  const { mapping } = options.project;
+  const relationships = mapping.tables.filter(({ target }) => target.kind === 'relationship');
+  const laterTopics = new Set(relationships.map(({ topic }) => topic));
+  const turn = createLatch();
   let filling = true;
-  const project = { ...options.project, filling: () => filling };
-  const { mapping } = project;
-  const nodes = mapping.tables.filter(({ target }) => target.kind === 'node');
-  const nodeTopics = new Set(nodes.map(({ topic }) => topic));
-  const nodeRanges = ranges.filter(({ topic }) => nodeTopics.has(topic));
-  if (recordsBehind(nodeRanges, await options.progress()) > 0n)
-    await projecting(
-      { ...project, mapping: { ...mapping, tables: nodes } },
-      async (stop) => {
-        await Promise.all([applied(nodeRanges, options, stop), options.plan(stop)]);
-      },
-      signal,
-    );
+  const project: ProjectOptions = {
+    ...options.project,
+    filling: () => filling,
+    later: { tables: new Set(relationships), turn: turn.passed },
+  };
   return projecting(
     project,
     async (stop) => {
+      await Promise.all([
+        applied(
+          ranges.filter(({ topic }) => !laterTopics.has(topic)),
+          options,
+          stop,
+        ),
+        options.plan({ ...mapping, tables: relationships }, stop),
+      ]);
+      turn.open();
       await applied(ranges, options, stop);
       filling = false;
       return then(stop);

@@ -108,7 +108,7 @@ export async function rebuild(options: RebuildOptions, signal: AbortSignal): Pro
     project,
     ranges: await waiting.topicEnds(),
     progress: waiting.progress,
-    plan: (stop) => planStatements(graph, mapping, stop, { filling: true }),
+    plan: (tables, stop) => planStatements(graph, tables, stop, { filling: true }),
     onProgress(done, total) {
       options.onProgress('building', done, total);
     },
