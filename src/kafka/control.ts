@@ -55,8 +55,6 @@ const sessionRecord = z.object({
   kind: z.literal('session'),
   session: z.int().nonnegative(),
   startedAt: z.iso.datetime(),
-  /** Random, to tell two processes apart. */
-  owner: z.string().optional(),
 });
 
 const topicRecord = z.object({

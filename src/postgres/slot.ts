@@ -15,7 +15,6 @@ export interface SlotInfo {
   /** Of the walsender that reads it now. */
   readonly activePid: number | null;
   readonly confirmedFlush: Lsn;
-  readonly restartLsn: Lsn | null;
   /** WAL between what is confirmed and where the server writes. */
   readonly lagBytes: bigint;
   /** WAL that the server keeps for it. */
@@ -36,7 +35,6 @@ interface SlotRow {
   readonly database: string;
   readonly active_pid: number | null;
   readonly confirmed_flush: string;
-  readonly restart: string | null;
   readonly lag_bytes: string;
   readonly retained_bytes: string | null;
   readonly wal_status: string | null;
@@ -51,7 +49,7 @@ export async function inspectSlot(sql: Sql, name: string, signal?: AbortSignal):
     `with s as (select *, to_jsonb(s) as j,
                        case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_lsn() end as now
                   from pg_replication_slots s)
-     select plugin, database, active_pid, confirmed_flush_lsn as confirmed_flush, restart_lsn as restart,
+     select plugin, database, active_pid, confirmed_flush_lsn as confirmed_flush,
             greatest(now - confirmed_flush_lsn, 0) as lag_bytes,
             greatest(now - restart_lsn, 0) as retained_bytes,
             wal_status,
@@ -67,7 +65,6 @@ export async function inspectSlot(sql: Sql, name: string, signal?: AbortSignal):
     database: row.database,
     activePid: row.active_pid,
     confirmedFlush: parseLsn(row.confirmed_flush),
-    restartLsn: row.restart === null ? null : parseLsn(row.restart),
     lagBytes: BigInt(row.lag_bytes),
     retainedBytes: BigInt(row.retained_bytes ?? '0'),
     walStatus: row.wal_status,
