@@ -15,8 +15,10 @@ import {
   type Process,
   underLoad,
 } from '../support/platform.ts';
+import { createKafkaProxy } from '../support/kafka-proxy.ts';
 import { soak } from '../support/soak.ts';
 import { graphAsItIs, named, replayReport } from '../support/replay.ts';
+import { createProxy, type Proxy } from '../support/tcp-proxy.ts';
 
 const ENTITIES = 200;
 const DAMAGED = 100;
@@ -206,6 +208,36 @@ describe('a damaged graph under live load', () => {
       const [end] = ends;
       expect(records).toBeLessThan((end ?? 0) * 0.3);
     });
+    await platform.expectEqual(120);
+  });
+
+  it('goes on where it was after Neo4j was away, and then Kafka, and counts each record once', async () => {
+    await damage();
+    const neo4j = await createProxy(platform.env['NEO4J_URI'] ?? '');
+    const kafka = await createKafkaProxy(platform.env['KAFKA_BROKERS'] ?? '');
+    const replay = platform.start(['replay'], {
+      ...slowly,
+      NEO4J_URI: neo4j.url,
+      KAFKA_BROKERS: kafka.brokers,
+    });
+    async function away(proxy: Proxy, back: string, from: number, noticed: RegExp): Promise<void> {
+      await eventually(`${from} of the replay`, async () => {
+        const { passed, of } = await middle();
+        return of > 0 && passed > from * of;
+      });
+      proxy.leadTo('tcp://127.0.0.1:1');
+      proxy.reset();
+      await replay.logged(noticed);
+      proxy.leadTo(back);
+    }
+    await away(neo4j, platform.env['NEO4J_URI'] ?? '', 0.05, /did not take a batch yet/);
+    const { of } = await middle();
+    await away(kafka, `kafka://${platform.env['KAFKA_BROKERS'] ?? ''}`, 0.15, /lost its session/);
+    await finished(replay);
+    const counts = Object.values(replayReport(replay.stdout()));
+    expect(counts.reduce((sum, { records = 0 }) => sum + records, 0)).toBe(of);
+    await neo4j.close();
+    await kafka.close();
     await platform.expectEqual(120);
   });
 
