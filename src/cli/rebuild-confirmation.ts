@@ -2,7 +2,7 @@
 import { createInterface } from 'node:readline';
 import { AppError } from '../core/errors.ts';
 
-/** Of two cores that the servers share; an estimate for people. */
+/** Assumed: what two cores do that the servers share. */
 const REMOVED_A_SECOND = 40_000;
 const BUILT_A_SECOND = 12_000;
 
@@ -11,7 +11,7 @@ export interface Emptying {
   readonly uri: string;
   /** Nodes to be removed. */
   readonly nodes: number;
-  /** Records to be applied. */
+  /** Records to be applied, about. */
   readonly records: number;
 }
 
@@ -19,8 +19,9 @@ export function describeEmptying({ database, uri, nodes, records }: Emptying): s
   const seconds = nodes / REMOVED_A_SECOND + records / BUILT_A_SECOND;
   const time = seconds < 90 ? `${Math.ceil(seconds)} seconds` : `${Math.ceil(seconds / 60)} minutes`;
   return (
-    `${nodes} nodes of the graph ${database} at ${uri} are removed, and it is built again from ${records} records. ` +
-    `Readers will see an incomplete graph for some ${time}, an estimate for a machine of two cores.\n`
+    `${nodes} nodes of the graph ${database} at ${uri} are removed, and it is built again from some ${records} records. ` +
+    `Readers will see an incomplete graph for some ${time}, if ${REMOVED_A_SECOND} nodes are removed and ` +
+    `${BUILT_A_SECOND} records applied a second, which is assumed and not measured.\n`
   );
 }
 

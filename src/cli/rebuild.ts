@@ -3,8 +3,9 @@ import { entityTable } from '../core/entity-table.ts';
 import { AppError, isAppError } from '../core/errors.ts';
 import { formatLsn } from '../core/lsn.ts';
 import { connectNeo4j, type Graph, type Neo4jOptions } from '../neo4j/client.ts';
-import { serverIdOf } from '../neo4j/graph-id.ts';
+import { homeOf } from '../neo4j/graph-id.ts';
 import { rebuild, type Rebuilt } from '../pipelines/rebuild/rebuild.ts';
+import { requireOther } from '../pipelines/rebuild/other-graph.ts';
 import type { TargetState } from '../pipelines/rebuild/target.ts';
 import { lockRun, REPAIR, type RunLock } from '../postgres/run-lock.ts';
 import { enabledGraphContext, type GraphContext } from './graph-context.ts';
@@ -57,23 +58,18 @@ export async function runRebuild(options: RebuildCommandOptions): Promise<void> 
   try {
     await withServers(context, async (servers) => {
       const { client, graph } = servers;
-      const serverId = await serverIdOf(graph);
+      const { serverId, database } = await homeOf(graph);
       const { slot } = mapping.source;
       const onLost = (error: AppError) => {
         // What follows the graph writes as any projector does.
         if (ended.proved) log.warn({ error }, 'another rebuild of this graph is no longer kept out');
         else stop.fail(error);
       };
-      locks.push(await lockRun(live.databaseUrl, REBUILD, `${slot} ${serverId} ${neo4j.database}`, onLost));
+      locks.push(await lockRun(live.databaseUrl, REBUILD, `${slot} ${serverId} ${database}`, onLost));
       // A graph in use is not repaired meanwhile.
       if (inPlace) locks.push(await lockRun(live.databaseUrl, REPAIR, slot, onLost, REBUILD));
-      await withReplaced(live, inPlace, async (replaced) => {
-        if (
-          replaced !== null &&
-          replaced.database === graph.database &&
-          (await serverIdOf(replaced)) === serverId
-        )
-          throw new AppError('TARGET_IS_LIVE', '--into names the graph that is in use (NEO4J_URI).');
+      await withReplaced(live, options, async (replaced) => {
+        if (replaced !== null) await requireOther(graph, replaced, mapping);
         await rebuild(
           {
             target: { graph, mapping, inPlace, forceEmpty },
@@ -119,10 +115,13 @@ export async function runRebuild(options: RebuildCommandOptions): Promise<void> 
   }
 }
 
-/** Lends the graph that is in use, if it is another one, is named and can be read: it may be what is broken. */
+/**
+ * Lends the graph that is in use, if it is another one, is named and can be read: it may be what is broken. Where things
+ * may be removed it must be read, since only that tells that it is another one.
+ */
 async function withReplaced(
   { neo4j, log }: GraphContext,
-  inPlace: boolean,
+  { inPlace, forceEmpty }: Pick<RebuildCommandOptions, 'inPlace' | 'forceEmpty'>,
   use: (graph: Graph | null) => Promise<void>,
 ): Promise<void> {
   if (inPlace || neo4j.uri === '') {
@@ -131,8 +130,14 @@ async function withReplaced(
   }
   const graph = connectNeo4j(neo4j, log);
   try {
-    const reachable = await serverIdOf(graph).catch((error: unknown) => {
+    const reachable = await homeOf(graph).catch((error: unknown) => {
       if (!isAppError(error)) throw error;
+      if (forceEmpty)
+        throw new AppError(
+          'LIVE_UNKNOWN',
+          `${error.message} So nothing tells whether --into names the graph in use (NEO4J_URI), and --force-empty is refused.`,
+          { cause: error },
+        );
       log.warn({ error }, 'the graph in use cannot be read: the new one is built without a look at it');
       return null;
     });

@@ -148,6 +148,10 @@ export const CATALOGUE = {
     disposition: 'fatal',
     remedy: 'Name another server or database, or use --in-place to empty and rebuild this one.',
   },
+  LIVE_UNKNOWN: {
+    disposition: 'fatal',
+    remedy: 'Mend what keeps it from being read, or unset NEO4J_URI if no graph is in use, then start again.',
+  },
   HISTORY_INCOMPLETE: {
     disposition: 'fatal',
     remedy: 'Add --republish: every row of all tables is published again, and the graph is built from that.',

@@ -145,7 +145,11 @@ export async function describeTopics(
   );
 }
 
-function differences({ topic, partitions, configs }: TopicSpec, state: TopicState | undefined): string[] {
+/** For people, each with what to do about it; none of a topic that is absent. */
+export function differences(
+  { topic, partitions, configs }: Omit<TopicSpec, 'replicationFactor'>,
+  state: TopicState | undefined,
+): string[] {
   if (state === undefined) return [];
   const problems: string[] = [];
   if (state.partitions !== partitions) {

@@ -3,6 +3,7 @@
  * graph. (The database's id is no help: it is that of its store, and goes with a dump. The server's does not.)
  */
 import { createHash, randomUUID } from 'node:crypto';
+import { AppError } from '../core/errors.ts';
 import type { Mapping } from '../core/mapping.ts';
 import type { Graph } from './client.ts';
 
@@ -17,16 +18,29 @@ export async function graphIdentity(graph: Graph, mapping: Mapping): Promise<Gra
     `MERGE (g:_Graph {id: $id}) ON CREATE SET g.namespace = $namespace, g.uuid = $uuid RETURN g.uuid AS uuid`,
     { id: namespace, namespace, uuid: randomUUID() },
   );
-  return { uuid: String(node?.['uuid']), serverId: await serverIdOf(graph) };
+  const { serverId } = await homeOf(graph);
+  return { uuid: String(node?.['uuid']), serverId };
 }
 
-/** Of the server that the database lies on, whatever name it is reached by. */
-export async function serverIdOf(graph: Graph): Promise<string> {
-  const [database] = await graph.run(
-    'SHOW DATABASES YIELD name, serverID WHERE name = toLower($name) RETURN serverID AS id',
+export interface Home {
+  readonly serverId: string;
+  /** As the server itself calls it. */
+  readonly database: string;
+}
+
+/** Where the database lies, whatever name it and its server are reached by. Throws NEO4J_DATABASE. */
+export async function homeOf(graph: Graph): Promise<Home> {
+  const [found] = await graph.run(
+    `SHOW DATABASES YIELD name, aliases, serverID
+     WHERE name = toLower($name) OR toLower($name) IN aliases
+     RETURN serverID AS serverId, name AS database ORDER BY serverId`,
     { name: graph.database },
   );
-  return String(database?.['id']);
+  if (found !== undefined) return found as unknown as Home;
+  throw new AppError(
+    'NEO4J_DATABASE',
+    `Neo4j does not say on which server the database ${graph.database} lies: it lists none of this name to this user.`,
+  );
 }
 
 /** Null: there is no graph of this namespace. */

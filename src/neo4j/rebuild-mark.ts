@@ -51,8 +51,7 @@ export async function markRebuild(
     `MERGE (g:_Graph {id: $namespace}) ON CREATE SET g.namespace = $namespace, g.uuid = randomUUID()
      SET g.source = $source, g.rebuild = $state, g.rebuildMapping = $mapping,
          g.rebuildStartedAt = coalesce(g.rebuildStartedAt, $startedAt),
-         g.rebuildRepublish = $republish OR coalesce(g.rebuildRepublish, false)
-     REMOVE g.provedThrough`,
+         g.rebuildRepublish = $republish OR coalesce(g.rebuildRepublish, false)`,
     {
       namespace,
       state,
@@ -69,11 +68,11 @@ export async function markAsked(graph: Graph, { sink }: Mapping): Promise<void> 
   await graph.run('MATCH (g:_Graph {id: $id}) REMOVE g.rebuildRepublish', { id: sink.namespace });
 }
 
-/** `through`: the position up to which the graph is proved to be the source's. */
-export async function markProved(graph: Graph, { sink }: Mapping, through: string): Promise<void> {
+/** It is the source's: nothing of the rebuild is left to be said. */
+export async function markProved(graph: Graph, { sink }: Mapping): Promise<void> {
   await graph.run(
-    `MATCH (g:_Graph {id: $id}) REMOVE g.rebuild, g.rebuildMapping, g.rebuildStartedAt, g.rebuildRepublish SET g.provedThrough = $through`,
-    { id: sink.namespace, through },
+    'MATCH (g:_Graph {id: $id}) REMOVE g.rebuild, g.rebuildMapping, g.rebuildStartedAt, g.rebuildRepublish',
+    { id: sink.namespace },
   );
 }
 

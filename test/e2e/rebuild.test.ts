@@ -11,6 +11,7 @@ import {
   proofIn,
   published,
   recordsOf,
+  topicsOf,
 } from '../support/rebuilds.ts';
 import { type SecondNeo4j, startSecondNeo4j } from '../support/second-neo4j.ts';
 import { soak } from '../support/soak.ts';
@@ -31,6 +32,10 @@ afterEach(async () => {
 const credentials = () => ({ TARGET_NEO4J_PASSWORD: green.password });
 const into = (...args: readonly string[]) => ['rebuild', '--into', green.uri, ...args];
 const rebuild = (...args: readonly string[]) => platform.run(into(...args), credentials());
+const blueCredentials = () => ({
+  TARGET_NEO4J_USERNAME: platform.env['NEO4J_USERNAME'] ?? '',
+  TARGET_NEO4J_PASSWORD: platform.env['NEO4J_PASSWORD'] ?? '',
+});
 const asGreen = () => ({ NEO4J_URI: green.uri, NEO4J_PASSWORD: green.password });
 
 async function expectCurrent(): Promise<void> {
@@ -57,7 +62,7 @@ it(
         const proof = proofIn(stdout);
         expect(proof).toMatchObject({ event: 'proved', graph: `${green.uri}/neo4j`, repaired: 0 });
         expect(proof['position']).toMatch(/^\d{10}-[0-9a-f]{16}-[0-9a-f]{16}$/);
-        expect(await markOf(green, platform)).toEqual({ rebuild: null, through: proof['position'] });
+        expect(await markOf(green, platform)).toBeNull();
         const ended = await progressOf(green, platform);
 
         await blue.stop();
@@ -120,12 +125,46 @@ it(`killed ${KILLS} times on the way it goes on where it was`, async () => {
     await run.kill('SIGKILL');
     expect(await reached()).toBeGreaterThan(before);
     expect(await reached()).toBeLessThan(records);
-    expect(await markOf(green, platform)).toEqual({ rebuild: 'building', through: null });
+    expect(await markOf(green, platform)).toBe('building');
   }
   const { code, stdout, stderr } = await rebuild();
   expect(code, stderr).toBe(0);
   expect(stderr).toMatch(/^Going on with the rebuild that was begun at /m);
   expect(proofIn(stdout)).toMatchObject({ repaired: 0 });
+  await expectEqualTo(platform, green);
+  await publisher.stop();
+});
+
+it('killed while all rows are asked for, and while it is built from them, it goes on, and stays with them', async () => {
+  platform = await filled('asked', 600);
+  edit(`${platform.connectors}/sink.neo4j.json`, (json) => {
+    json['batch'] = { maxRecords: 10, maxBytes: 1_000_000 };
+  });
+  const publisher = await published(platform);
+  const reached = async () =>
+    [...(await progressOf(green, platform)).values()].reduce((sum, next) => sum + Number(next), 0);
+
+  const asking = platform.start(into('--republish'), credentials());
+  await eventually('it begins', async () => (await markOf(green, platform)) === 'building');
+  // It asks no further ahead of the publisher than a few requests.
+  publisher.child.kill('SIGSTOP');
+  await eventually('it begins where the topics end', async () => (await reached()) > 0);
+  await asking.kill('SIGKILL');
+  publisher.child.kill('SIGCONT');
+  const before = await reached();
+  expect(await green.cypher('MATCH (g:_Graph) RETURN g.rebuildRepublish AS asking')).toEqual([
+    { asking: true },
+  ]);
+
+  const building = platform.start(into(), credentials());
+  await eventually('some is built', async () => (await reached()) > before, 60_000);
+  await building.kill('SIGKILL');
+  expect(await markOf(green, platform)).toBe('building');
+
+  const { code, stdout, stderr } = await rebuild();
+  expect(code, stderr).toBe(0);
+  expect(proofIn(stdout)).toMatchObject({ repaired: 0 });
+  expect(await recordsOf(platform), 'all rows have come again').toBeGreaterThanOrEqual(2 * before);
   await expectEqualTo(platform, green);
   await publisher.stop();
 });
@@ -154,6 +193,16 @@ it('what differs is repaired, and only then is the graph proved; nothing but the
   expect(other.stderr).toMatch(/beginning of a rebuild by other connector files.*--force-empty/);
 
   await begun(mappingDigest(loadMapping(platform.connectors)));
+  const [topic = ''] = topicsOf(platform);
+  const [known] = await green.cypher(
+    `MATCH (p:_Progress {topic: $topic}) WITH p, p.generation AS before SET p.generation = 'earlier' RETURN before`,
+    { topic },
+  );
+  const remade = await rebuild();
+  expect(remade).toMatchObject({ code: 1, stdout: '' });
+  expect(remade.stderr).toMatch(/from topics that were made again since: \S+entity\..*--force-empty/);
+  await green.cypher('MATCH (p:_Progress {topic: $topic}) SET p.generation = $before', { topic, ...known });
+
   const { code, stdout, stderr } = await rebuild();
   expect(code, stderr).toBe(0);
   expect(proofIn(stdout)['repaired']).toBeGreaterThanOrEqual(40);
@@ -195,10 +244,23 @@ it('the graph in use is not filled beside itself, whatever name its server goes 
   await platform.expectEqual();
   await projector.stop();
   const uri = (platform.env['NEO4J_URI'] ?? '').replace('127.0.0.1', 'localhost');
-  const { code, stdout, stderr } = await platform.run(['rebuild', '--into', `${uri}/neo4j`, '--force-empty']);
-  expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
-  expect(stderr).toMatch(/^--into names the graph that is in use \(NEO4J_URI\)\..*--in-place/m);
-  expect(await markOf(platform, platform)).toEqual({ rebuild: null, through: null });
+  const forced = async (there: string, env: Readonly<Record<string, string>>, why: RegExp) => {
+    const { code, stdout, stderr } = await platform.run(['rebuild', '--into', there, '--force-empty'], env);
+    expect({ code, stdout }).toEqual({ code: 1, stdout: '' });
+    expect(stderr).toMatch(why);
+  };
+  const itself = /^--into names the graph that is in use \(NEO4J_URI\)\..*--in-place/m;
+  await forced(`${uri}/neo4j`, {}, itself);
+  await forced(`${uri}/Neo4j`, {}, itself);
+  await forced(uri, { NEO4J_DATABASE: 'NEO4J' }, itself);
+  const unread = { ...blueCredentials(), NEO4J_USERNAME: 'nobody' };
+  await forced(uri, unread, /^Neo4j at \S+ refused the credentials\. So nothing tells .*unset NEO4J_URI/m);
+  const [blue] = await platform.cypher('MATCH (g:_Graph {id: $id}) RETURN g.uuid AS uuid', {
+    id: platform.name,
+  });
+  await green.cypher('CREATE (:_Graph {id: $id, uuid: $uuid})', { id: platform.name, ...blue });
+  await forced(green.uri, credentials(), /^The graph that --into names has the id of the one in use/m);
+  expect(await markOf(platform, platform)).toBeNull();
   await expectEqualTo(platform, platform);
   await publisher.stop();
 });

@@ -57,6 +57,8 @@ export interface Platform {
 export interface ProcessLimits {
   /** No file of the process may be larger. */
   readonly maxFileBytes?: number;
+  /** Something is to be typed: it has an input that is open. */
+  readonly typing?: boolean;
 }
 
 export interface Finished {
@@ -210,7 +212,7 @@ export function edit(path: string, change: (json: Record<string, unknown>) => vo
 export function startProcess(
   args: readonly string[],
   env: Readonly<Record<string, string>>,
-  { maxFileBytes }: ProcessLimits = {},
+  { maxFileBytes, typing = false }: ProcessLimits = {},
 ): Process {
   const whole = [process.execPath, 'dist/cli/main.js', ...args];
   // POSIX counts in blocks of 512 bytes.
@@ -218,8 +220,9 @@ export function startProcess(
   const [file = '', ...parameters] = maxFileBytes === undefined ? whole : limited;
   const child = spawn(file, parameters, {
     env: { PATH: process.env['PATH'] ?? '', ...env },
-    stdio: ['ignore', 'pipe', 'pipe'],
+    stdio: [typing ? 'pipe' : 'ignore', 'pipe', 'pipe'],
   });
+  if (child.stdout === null || child.stderr === null) throw new Error('it has both');
   let stdout = '';
   let stderr = '';
   let rest = '';

@@ -43,13 +43,10 @@ export interface OnGraph {
   readonly cypher: Platform['cypher'];
 }
 
-/** What the graph says of a rebuild. */
-export async function markOf(on: OnGraph, { name }: Platform): Promise<Record<string, unknown> | undefined> {
-  const [row] = await on.cypher(
-    'MATCH (g:_Graph {id: $name}) RETURN g.rebuild AS rebuild, g.provedThrough AS through',
-    { name },
-  );
-  return row;
+/** What the graph says of a rebuild that is not finished. */
+export async function markOf(on: OnGraph, { name }: Platform): Promise<unknown> {
+  const [row] = await on.cypher('MATCH (g:_Graph {id: $name}) RETURN g.rebuild AS rebuild', { name });
+  return row?.['rebuild'] ?? null;
 }
 
 /** `next` of each partition. */

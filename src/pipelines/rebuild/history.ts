@@ -1,12 +1,12 @@
 /** Whether the topics have all that a graph is to be built from: read before anything is touched. */
-import { AppError } from '../../core/errors.ts';
+import { AppError, isAppError } from '../../core/errors.ts';
 import type { Mapping } from '../../core/mapping.ts';
 import { historyGaps } from '../../core/topic-history.ts';
 import type { KafkaClient } from '../../kafka/client.ts';
 import { readControlIfAny, type TopicRecord } from '../../kafka/control.ts';
 import type { PartitionRange } from '../../kafka/offsets.ts';
 import { requireRecordedTopics } from '../../kafka/topic-ids.ts';
-import { describeTopics, partitionRanges, withAdmin } from '../../kafka/topics.ts';
+import { describeTopics, differences, partitionRanges, withAdmin } from '../../kafka/topics.ts';
 import type { PartitionProgress } from '../../neo4j/progress.ts';
 import type { Sql } from '../../postgres/client.ts';
 import { keyPage } from '../../postgres/key-pages.ts';
@@ -29,7 +29,10 @@ export interface History {
   readonly gaps: readonly string[];
 }
 
-/** Throws KAFKA_TOPIC if a publisher has not made all topics, KAFKA_TOPIC_CHANGED if one is gone or was made again. */
+/**
+ * Throws KAFKA_TOPIC if a publisher has not made all topics, or not with the partitions that they have now, and
+ * KAFKA_TOPIC_CHANGED if one is gone or was made again: publishing rows again heals neither.
+ */
 export async function readHistory(sources: HistorySources, signal: AbortSignal): Promise<History> {
   const { mapping, sql, client, published, progress } = sources;
   const names = mapping.tables.map(({ topic }) => topic);
@@ -38,15 +41,21 @@ export async function readHistory(sources: HistorySources, signal: AbortSignal):
   const unmade = names.filter((name) => !recorded.has(name));
   if (unmade.length > 0)
     throw new AppError('KAFKA_TOPIC', `No publisher has made the topics ${unmade.join(', ')} yet.`);
-  const generations = await requireRecordedTopics(client, recorded, names);
+  const generations = await requireRecordedTopics(client, recorded, names).catch((error: unknown) => {
+    throw isAppError(error, 'KAFKA_TOPIC_CHANGED') ? healedByRecoveryAlone(error) : error;
+  });
+  const described = await withAdmin(client, (admin) => describeTopics(admin, names));
+  const { partitions } = mapping.source;
+  const unfit = names.flatMap((topic) =>
+    differences({ topic, partitions, configs: {} }, described.get(topic)),
+  );
+  if (unfit.length > 0) throw new AppError('KAFKA_TOPIC', unfit.join(' '));
 
   const filled = new Set<string>();
   for (const table of mapping.tables)
     if ((await keyPage(sql, table, null, 1, signal)) !== null) filled.add(table.table);
   await published();
-  const { described, ranges } = await withAdmin(client, async (admin) => {
-    return { described: await describeTopics(admin, names), ranges: await partitionRanges(admin, names) };
-  });
+  const ranges = await withAdmin(client, (admin) => partitionRanges(admin, names));
   const gaps = mapping.tables.flatMap(({ table, topic }) => {
     const generation = generations.get(topic);
     const reached = new Map(
@@ -54,17 +63,26 @@ export async function readHistory(sources: HistorySources, signal: AbortSignal):
         .filter((of) => of.topic === topic && of.generation === generation)
         .map(({ partition, next }) => [partition, next]),
     );
-    const partitions = ranges
-      .filter((range) => range.topic === topic)
-      .map((range) => ({ ...range, reached: reached.get(range.partition) ?? null }));
     return historyGaps({
       table,
       topic,
       cleanupPolicy: described.get(topic)?.configs.get('cleanup.policy'),
-      partitions,
+      partitions: ranges
+        .filter((range) => range.topic === topic)
+        .map((range) => ({ ...range, reached: reached.get(range.partition) ?? null })),
       load: state?.source?.loads[table]?.state ?? null,
       hasRows: filled.has(table),
     });
   });
   return { generations, ranges, gaps };
+}
+
+/** The publisher stops at it, so that --republish would wait for ever. */
+function healedByRecoveryAlone(cause: AppError): AppError {
+  return new AppError(
+    'KAFKA_TOPIC_CHANGED',
+    `${cause.message} Nothing is built from them, with --republish neither, before graph recover has every row published ` +
+      'again, which mends the graph in use as well; then the same rebuild goes on.',
+    { cause },
+  );
 }

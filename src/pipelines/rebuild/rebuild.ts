@@ -13,11 +13,11 @@ import { once } from 'node:events';
 import { AppError } from '../../core/errors.ts';
 import { type Position, position } from '../../core/position.ts';
 import type { KafkaClient } from '../../kafka/client.ts';
-import type { PartitionRange } from '../../kafka/offsets.ts';
 import { planStatements } from '../../neo4j/plans.ts';
 import { ensureProgress, readProgress } from '../../neo4j/progress.ts';
 import { markAsked, markProved } from '../../neo4j/rebuild-mark.ts';
 import { inspectSource } from '../../postgres/source.ts';
+import { estimateRows } from '../../postgres/tables.ts';
 import type { Graph } from '../../neo4j/client.ts';
 import { ensureSchema } from '../../neo4j/schema.ts';
 import { backfill } from '../backfill.ts';
@@ -83,13 +83,15 @@ export async function rebuild(options: RebuildOptions, signal: AbortSignal): Pro
     },
     signal,
   );
-  const state = await inspectTarget(target, source);
+  const state = await inspectTarget(target, source, history.generations);
   const republish = options.republish || state.begun?.republish === true;
   if (history.gaps.length > 0 && !republish) throw incomplete(history);
   if (state.next === 'empty') {
     await requireUnused(client, target);
-    if (target.inPlace && state.begun?.state !== 'emptying')
-      await options.confirm({ state, records: recordsIn(history.ranges) });
+    if (target.inPlace && state.begun?.state !== 'emptying') {
+      await options.confirm({ state, records: await recordsToCome(history, options, republish) });
+      await requireUnused(client, target);
+    }
   }
   options.onBegin(state);
 
@@ -129,7 +131,7 @@ async function finish(
   options.onProving();
   const proof = await proveByChecks(() => options.check(signal), options.onRepaired);
   const through = position(proof.epoch, proof.lsn, proof.lsn);
-  await markProved(target.graph, target.mapping, through);
+  await markProved(target.graph, target.mapping);
   await options.onProved({ ...proof, position: through });
   if (options.follow) await untilStopped(signal, asked);
 }
@@ -179,7 +181,13 @@ function beginningOf({ ranges }: History, republish: boolean): (topic: string, p
   return (topic, partition) => ends.get(`${topic}-${partition}`) ?? 0n;
 }
 
-function recordsIn(ranges: readonly PartitionRange[]): number {
+/** About how many. */
+async function recordsToCome(
+  { ranges }: History,
+  { waiting, target }: RebuildOptions,
+  republish: boolean,
+): Promise<number> {
+  if (republish) return estimateRows(waiting.sql, target.mapping.tables);
   return ranges.reduce((sum, { low, end }) => sum + Number(end - low), 0);
 }
 

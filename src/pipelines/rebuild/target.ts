@@ -6,6 +6,7 @@ import { countGroupMembers } from '../../kafka/group-members.ts';
 import type { Graph } from '../../neo4j/client.ts';
 import { emptyGraph, type GraphSize, graphSize } from '../../neo4j/empty.ts';
 import { consumerGroup, graphIdentity } from '../../neo4j/graph-id.ts';
+import { readProgress } from '../../neo4j/progress.ts';
 import { mappingDigest, markRebuild, readRebuild, type RebuildMark } from '../../neo4j/rebuild-mark.ts';
 import { nameOfSource, requireSameSource, type Source } from '../same-source.ts';
 
@@ -27,10 +28,11 @@ export interface TargetState {
   readonly size: GraphSize;
 }
 
-/** Throws TARGET_NOT_EMPTY or GRAPH_FOREIGN. Nothing is written. */
+/** `generations`: of the topics as they are. Throws TARGET_NOT_EMPTY or GRAPH_FOREIGN. Nothing is written. */
 export async function inspectTarget(
   { graph, mapping, inPlace, forceEmpty }: Target,
   source: Source,
+  generations: ReadonlyMap<string, string>,
 ): Promise<TargetState> {
   const begun = await readRebuild(graph, mapping);
   const size = await graphSize(graph, mapping);
@@ -41,7 +43,17 @@ export async function inspectTarget(
       'TARGET_NOT_EMPTY',
       'The graph holds the beginning of a rebuild by other connector files.',
     );
-  if (begun !== null) return { next: begun.state === 'emptying' ? 'empty' : 'go on', begun, size };
+  if (begun?.state === 'emptying') return { next: 'empty', begun, size };
+  if (begun !== null) {
+    const remade = (await readProgress(graph, mapping))
+      .filter(({ topic, generation }) => generations.get(topic) !== generation)
+      .map(({ topic }) => topic);
+    if (remade.length === 0) return { next: 'go on', begun, size };
+    throw new AppError(
+      'TARGET_NOT_EMPTY',
+      `The graph holds the beginning of a rebuild from topics that were made again since: ${[...new Set(remade)].join(', ')}.`,
+    );
+  }
   if (inPlace) return { next: 'empty', begun, size };
   if (size.nodes === 0) return { next: 'build', begun, size };
   throw new AppError(
