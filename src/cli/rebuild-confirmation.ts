@@ -1,6 +1,4 @@
-/** Before the only graph is emptied: what that means for its readers, and whoever asks for it has to say so again. */
-import { createInterface } from 'node:readline';
-import { AppError } from '../core/errors.ts';
+/** Before the only graph is emptied: what that means for its readers. */
 
 /** Assumed: what two cores do that the servers share. */
 const REMOVED_A_SECOND = 40_000;
@@ -23,24 +21,4 @@ export function describeEmptying({ database, uri, nodes, records }: Emptying): s
     `Readers will see an incomplete graph for some ${time}, if ${REMOVED_A_SECOND} nodes are removed and ` +
     `${BUILT_A_SECOND} records applied a second, which is assumed and not measured.\n`
   );
-}
-
-/** Resolves if the name of the database is typed; throws USAGE. */
-export async function askToEmpty(
-  emptying: Emptying,
-  input: NodeJS.ReadableStream,
-  output: NodeJS.WritableStream,
-): Promise<void> {
-  output.write(`Type the name of the database, ${emptying.database}, to go on: `);
-  const lines = createInterface({ input });
-  try {
-    for await (const line of lines) {
-      if (line.trim() === emptying.database) return;
-      break;
-    }
-  } finally {
-    lines.close();
-  }
-  output.write('\n');
-  throw new AppError('USAGE', '--in-place: not confirmed, nothing is touched; --yes goes without asking.');
 }

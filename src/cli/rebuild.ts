@@ -9,10 +9,11 @@ import { requireOther } from '../pipelines/rebuild/other-graph.ts';
 import type { TargetState } from '../pipelines/rebuild/target.ts';
 import { lockRun, REPAIR, type RunLock } from '../postgres/run-lock.ts';
 import { enabledGraphContext, type GraphContext } from './graph-context.ts';
+import { requireConfirmation } from './confirmation.ts';
 import { waitSources, withServers } from './graph-reports.ts';
 import { checkWhole } from './whole-check.ts';
 import { phaseProgress } from './phase-progress.ts';
-import { askToEmpty, describeEmptying } from './rebuild-confirmation.ts';
+import { describeEmptying } from './rebuild-confirmation.ts';
 import { exitCodeOf, stopSignal } from './stop-signal.ts';
 import { targetUri } from './target-uri.ts';
 
@@ -82,9 +83,11 @@ export async function runRebuild(options: RebuildCommandOptions): Promise<void> 
             maxWaitMs: options.maxWait * 1000,
             check: (signal) => checkWhole(context, servers, options.maxWait * 1000, signal),
             async confirm({ state: { size }, records }) {
-              const emptying = { ...neo4j, nodes: size.own, records };
-              process.stderr.write(describeEmptying(emptying));
-              if (!options.yes) await askToEmpty(emptying, process.stdin, process.stderr);
+              process.stderr.write(describeEmptying({ ...neo4j, nodes: size.own, records }));
+              if (options.yes) return;
+              const question = `Type the name of the database, ${neo4j.database}, to go on: `;
+              const asked = { question, word: neo4j.database };
+              await requireConfirmation(asked, process.stdin, process.stderr, stop.signal);
             },
             onBegin: sayBeginning,
             onProgress: progress.at,

@@ -1,5 +1,4 @@
 /** `graph recover`: what is wrong to stdout, a question, then a new beginning, until the graph is proved again. */
-import { createInterface } from 'node:readline/promises';
 import { AppError, describeError, isAppError } from '../core/errors.ts';
 import { formatLsn } from '../core/lsn.ts';
 import { NO_CONTROL, unfinishedRecovery, writeControl } from '../kafka/control.ts';
@@ -9,6 +8,7 @@ import { findGap, type Gap } from '../pipelines/recover/gap.ts';
 import { checkSource, openControl } from '../pipelines/publish/prepare.ts';
 import { waitForGraph, type WaitSources, waitUntilLoaded } from '../pipelines/wait.ts';
 import { lockRun, REPAIR, type RunLock } from '../postgres/run-lock.ts';
+import { requireConfirmation } from './confirmation.ts';
 import { enabledGraphContext, type GraphContext } from './graph-context.ts';
 import { controlOf, SERVERS, type Servers, waitSources, withServers } from './graph-reports.ts';
 import { EVERYTHING } from './proof.ts';
@@ -21,6 +21,7 @@ export interface RecoverOptions {
 }
 
 const RECOVER = 'graph recover';
+const CONFIRMATION = { question: 'Type "recover" to begin: ', word: 'recover' } as const;
 const SAY_EVERY_MS = 10_000;
 
 export async function runRecover({ yes }: RecoverOptions): Promise<void> {
@@ -51,11 +52,7 @@ async function recover(
   const gap = await findGap({ mapping, databaseUrl, ...servers }, signal);
   if (gap.reasons.length > 0) {
     process.stdout.write(whatIsWrong(gap, mapping.tables.length));
-    if (!yes && !(await confirmed(signal))) {
-      process.stdout.write('Nothing was changed.\n');
-      process.exitCode = 1;
-      return;
-    }
+    if (!yes) await requireConfirmation(CONFIRMATION, process.stdin, process.stderr, signal);
     await begin(context, servers, gap, signal);
   } else if (unfinishedRecovery(gap.control) === null) {
     process.stdout.write('There is no gap: nothing to recover.\n');
@@ -80,17 +77,6 @@ function whatIsWrong({ reasons, slot, next }: Gap, tables: number): string {
     'The graph can be read all the time; until the end it is not proved.',
     '',
   ].join('\n');
-}
-
-async function confirmed(signal: AbortSignal): Promise<boolean> {
-  if (!process.stdin.isTTY)
-    throw new AppError('USAGE', 'recover asks before it begins: answer on a terminal, or give --yes.');
-  const terminal = createInterface({ input: process.stdin, output: process.stderr });
-  try {
-    return (await terminal.question('Type "recover" to begin: ', { signal })).trim() === 'recover';
-  } finally {
-    terminal.close();
-  }
 }
 
 async function begin(

@@ -7,7 +7,7 @@ import { AppError } from '../core/errors.ts';
 import type { KafkaClient } from '../kafka/client.ts';
 import { countGroupMembers } from '../kafka/group-members.ts';
 import type { Graph } from '../neo4j/client.ts';
-import { consumerGroup, graphUuid, serverIdOf } from '../neo4j/graph-id.ts';
+import { consumerGroup, graphUuid, homeOf } from '../neo4j/graph-id.ts';
 import { requireSlot, until, type WaitSources } from './wait.ts';
 
 export interface AtWorkSources {
@@ -29,7 +29,7 @@ export async function requireAtWork(
   await until(performance.now() + Math.min(timeoutMs, GRACE_MS), signal, async () => {
     const { activePid } = await requireSlot(waiting, signal);
     const uuid = await graphUuid(graph, mapping);
-    const projectors = uuid === null ? 0 : await membersOf({ uuid, serverId: await serverIdOf(graph) });
+    const projectors = uuid === null ? 0 : await membersOf({ uuid, ...(await homeOf(graph)) });
     const stopped = [
       ...(activePid === null ? ['no publisher is running'] : []),
       ...(projectors === 0 ? ['no projector is running'] : []),

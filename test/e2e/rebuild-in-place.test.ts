@@ -47,14 +47,14 @@ it('is asked for twice, waits for projectors to be stopped, and ends with the sa
     /\d+ nodes of the graph neo4j at bolt.* are removed.* from some \d+ records/,
   );
   expect(unconfirmed.stderr).toMatch(/Readers will see an incomplete graph for some \d+ (seconds|minutes)/);
-  expect(unconfirmed.stderr).toMatch(/not confirmed, nothing is touched/);
-  const asking = platform.start(inPlace(), {}, { typing: true });
-  await eventually('it asks', () => Promise.resolve(asking.stderr().includes('Type the name')));
+  expect(unconfirmed.stderr).toMatch(/nothing is changed; .* --yes/);
+  const asking = platform.start(inPlace(), {}, { terminal: true });
+  await eventually('it asks', () => Promise.resolve(asking.stdout().includes('Type ')));
   const meanwhile = platform.start(['project']);
   await meanwhile.logged(/partitions assigned/);
-  asking.child.stdin?.end('neo4j\n');
+  asking.child.stdin?.write('neo4j\n');
   expect(await asking.exited).toBe(1);
-  expect(asking.stderr()).toMatch(/to go on: 1 projectors of the graph are at work/);
+  expect(asking.stdout()).toMatch(/to go on: 1 projectors of the graph are at work/);
   await meanwhile.stop();
   expect(await damaged()).toBe(20n);
   expect(await markOf(platform, platform)).toBeNull();

@@ -57,8 +57,8 @@ export interface Platform {
 export interface ProcessLimits {
   /** No file of the process may be larger. */
   readonly maxFileBytes?: number;
-  /** Something is to be typed: it has an input that is open. */
-  readonly typing?: boolean;
+  /** It runs on a terminal: what is written to its input is typed, and all that it says is on `stdout`. */
+  readonly terminal?: boolean;
 }
 
 export interface Finished {
@@ -212,15 +212,16 @@ export function edit(path: string, change: (json: Record<string, unknown>) => vo
 export function startProcess(
   args: readonly string[],
   env: Readonly<Record<string, string>>,
-  { maxFileBytes, typing = false }: ProcessLimits = {},
+  { maxFileBytes, terminal = false }: ProcessLimits = {},
 ): Process {
   const whole = [process.execPath, 'dist/cli/main.js', ...args];
   // POSIX counts in blocks of 512 bytes.
   const limited = ['sh', '-c', `ulimit -f ${(maxFileBytes ?? 0) / 512} && exec "$@"`, 'sh', ...whole];
-  const [file = '', ...parameters] = maxFileBytes === undefined ? whole : limited;
+  const typed = ['script', '-qec', whole.map((arg) => `'${arg}'`).join(' '), '/dev/null'];
+  const [file = '', ...parameters] = terminal ? typed : maxFileBytes === undefined ? whole : limited;
   const child = spawn(file, parameters, {
     env: { PATH: process.env['PATH'] ?? '', ...env },
-    stdio: [typing ? 'pipe' : 'ignore', 'pipe', 'pipe'],
+    stdio: [terminal ? 'pipe' : 'ignore', 'pipe', 'pipe'],
   });
   if (child.stdout === null || child.stderr === null) throw new Error('it has both');
   let stdout = '';

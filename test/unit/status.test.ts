@@ -18,7 +18,6 @@ const slot: SlotInfo = {
   database: 'platform',
   activePid: 7,
   confirmedFlush: lsn(0x200n),
-  restartLsn: lsn(0x100n),
   lagBytes: 0n,
   retainedBytes: 0n,
   walStatus: 'reserved',
