@@ -56,6 +56,10 @@ export const CATALOGUE = {
     disposition: 'retry',
     remedy: 'None: another publisher holds the slot, this one waits as its standby.',
   },
+  SLOT_FOREIGN: {
+    disposition: 'fatal',
+    remedy: 'Name another slot in source.postgres.json: slot names are those of the whole server.',
+  },
   POSTGRES_SYNCHRONOUS: {
     disposition: 'fatal',
     remedy:

@@ -10,8 +10,6 @@ import type { Sql } from './client.ts';
 import { type TableName, quoteIdentifier, quoteTables, tableNames } from './sql.ts';
 
 export interface SlotInfo {
-  readonly plugin: string;
-  readonly database: string;
   /** Of the walsender that reads it now. */
   readonly activePid: number | null;
   readonly confirmedFlush: Lsn;
@@ -31,8 +29,9 @@ export interface SlotInfo {
 const FAILOVER_SINCE = 170_000;
 
 interface SlotRow {
-  readonly plugin: string;
-  readonly database: string;
+  readonly plugin: string | null;
+  readonly database: string | null;
+  readonly ours: boolean;
   readonly active_pid: number | null;
   readonly confirmed_flush: string;
   readonly lag_bytes: string;
@@ -42,27 +41,30 @@ interface SlotRow {
   readonly synced: boolean;
 }
 
-/** null: there is no such slot, or it is not a logical one. */
+/**
+ * Null: there is no such slot, or it is still being made. Throws SLOT_FOREIGN: names of slots are those of the server,
+ * and one of another database or plugin says nothing of ours, whatever it has confirmed.
+ */
 export async function inspectSlot(sql: Sql, name: string, signal?: AbortSignal): Promise<SlotInfo | null> {
   // By way of jsonb, since the columns of the last lines came with later versions.
   const [row] = await sql.query<SlotRow>(
     `with s as (select *, to_jsonb(s) as j,
                        case when pg_is_in_recovery() then pg_last_wal_replay_lsn() else pg_current_wal_lsn() end as now
                   from pg_replication_slots s)
-     select plugin, database, active_pid, confirmed_flush_lsn as confirmed_flush,
+     select plugin, database, database is not distinct from current_database() and plugin = 'pgoutput' as ours,
+            active_pid, confirmed_flush_lsn as confirmed_flush,
             greatest(now - confirmed_flush_lsn, 0) as lag_bytes,
             greatest(now - restart_lsn, 0) as retained_bytes,
             wal_status,
             coalesce(j ->> 'invalidation_reason', case when wal_status = 'lost' then 'wal_removed' end) as invalidation,
             coalesce((j ->> 'synced')::boolean, false) as synced
-       from s where slot_name = $1 and slot_type = 'logical' and confirmed_flush_lsn is not null`,
+       from s where slot_name = $1 and (slot_type = 'physical' or confirmed_flush_lsn is not null)`,
     [name],
     signal,
   );
   if (row === undefined) return null;
+  if (!row.ours) throw foreign(name, row);
   return {
-    plugin: row.plugin,
-    database: row.database,
     activePid: row.active_pid,
     confirmedFlush: parseLsn(row.confirmed_flush),
     lagBytes: BigInt(row.lag_bytes),
@@ -71,6 +73,11 @@ export async function inspectSlot(sql: Sql, name: string, signal?: AbortSignal):
     invalidation: row.invalidation,
     synced: row.synced,
   };
+}
+
+function foreign(name: string, { database, plugin }: SlotRow): AppError {
+  const whose = database === null ? 'a physical one' : `of database ${database} and plugin ${plugin}`;
+  return new AppError('SLOT_FOREIGN', `The slot ${name} is not ours: it is ${whose}.`);
 }
 
 /**

@@ -14,8 +14,6 @@ const { topic, table } = testMapping('status').table('public.entity');
 const AT = '2026-11-24T08:00:00.000Z';
 
 const slot: SlotInfo = {
-  plugin: 'pgoutput',
-  database: 'platform',
   activePid: 7,
   confirmedFlush: lsn(0x200n),
   lagBytes: 0n,
