@@ -72,19 +72,27 @@ export async function watchTopics(
   }
 }
 
-/** As the control topic has them. */
+/** Those of `topics` that the control topic has a record of: what is not mapped any more may be gone. */
 export function generationsOf(
   recorded: ReadonlyMap<string, { readonly generation: string }>,
-  topics: readonly string[] = [...recorded.keys()],
+  topics: readonly string[],
 ): ReadonlyMap<string, string> {
-  return new Map(topics.map((topic) => [topic, recorded.get(topic)?.generation ?? '']));
+  return new Map(
+    topics.flatMap((topic) => {
+      const generation = recorded.get(topic)?.generation;
+      return generation === undefined ? [] : [[topic, generation]];
+    }),
+  );
 }
 
-/** Resolves to their generations if Kafka still has these topics as they were recorded; else throws KAFKA_TOPIC_CHANGED. */
+/**
+ * Resolves to the generations of those of `topics` that there is a record of, if Kafka still has them as they were
+ * recorded; else throws KAFKA_TOPIC_CHANGED.
+ */
 export async function requireRecordedTopics(
   kafka: KafkaClient,
   recorded: ReadonlyMap<string, { readonly generation: string }>,
-  topics?: readonly string[],
+  topics: readonly string[],
 ): Promise<ReadonlyMap<string, string>> {
   const generations = generationsOf(recorded, topics);
   requireSameTopics(generations, await topicIds(kafka, [...generations.keys()]));

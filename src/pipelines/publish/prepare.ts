@@ -83,7 +83,8 @@ export async function prepare(
     const present = await topicsExist(admin, topics);
     const { source, observed, decision } = await judgeSource(context, state.source, found, present, signal);
     if (decision.kind === 'gap') throw sourceChanged(decision.reason);
-    await requireRecordedTopics(client, state.topics);
+    const written = [...topics, mapping.deadLetterTopic];
+    await requireRecordedTopics(client, state.topics, written);
 
     const first = observed.slot === null;
     if (first) {
@@ -94,7 +95,7 @@ export async function prepare(
     }
     const deadLetters = deadLetterTopicSpec(mapping.deadLetterTopic, replicationFactor);
     const { created } = await ensureTopics(admin, [...dataTopics(mapping), deadLetters]);
-    const generations = await nameGenerations(context, control, state, [...topics, mapping.deadLetterTopic]);
+    const generations = await nameGenerations(context, control, state, written);
     const loads = await preparePublication(context, control, state, first);
     if (first) {
       await createSlot(sql, slot, signal);

@@ -45,7 +45,8 @@ export async function findGap(
   const slot = await inspectSlot(sql, mapping.source.slot, signal);
   const progress = await readProgress(graph, mapping);
   const control = (await readControlIfAny(client, mapping.controlTopic, signal)) ?? NO_CONTROL;
-  const ids = await topicIds(client, [...names, ...control.topics.keys()]);
+  const written = [...names, mapping.deadLetterTopic];
+  const ids = await topicIds(client, written);
   const present = names.filter((topic) => ids.has(topic));
   const { source, decision } = await judgeSource(
     { sql, databaseUrl, client },
@@ -56,7 +57,7 @@ export async function findGap(
   );
   const published = await publicationExists(sql, mapping.source.publication);
   const ranges = await withAdmin(client, (admin) => partitionRanges(admin, present));
-  const generations = generationsOf(control.topics);
+  const generations = generationsOf(control.topics, written);
   const { gone, remade } = changedTopics(generations, ids);
   const lostTopics = [...gone, ...remade];
   const epochs = [
