@@ -113,7 +113,10 @@ export function waitSources({ sql, client, graph }: Servers, context: GraphConte
         ...state.source,
         recovering: recovery?.reasons ?? null,
         recoveryEpoch: recovery?.epoch ?? null,
-        generations: generationsOf(state.topics),
+        generations: generationsOf(
+          state.topics,
+          mapping.tables.map(({ topic }) => topic),
+        ),
       };
     },
     topicEnds: () => topicEnds(client, context),

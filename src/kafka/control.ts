@@ -71,6 +71,8 @@ const recoveryRecord = z.object({
   /** That it began. */
   epoch: z.int().nonnegative(),
   reasons: z.array(z.string()),
+  /** Those that the graph may hold the data of until it is proved to be this one's: see `nameOfSource`. */
+  previousSources: z.array(z.string()).default([]),
   beganAt: z.iso.datetime(),
   /** When the graph was proved again; null: it is not yet. */
   finishedAt: z.iso.datetime().nullable(),

@@ -28,6 +28,7 @@ export const NOW = {
   owner: 'owner',
   next: 'next',
   rebuild: 'rebuild',
+  source: 'source',
 } as const;
 
 export function quote(name: string): string {

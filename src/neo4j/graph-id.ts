@@ -6,6 +6,7 @@ import { createHash, randomUUID } from 'node:crypto';
 import { AppError } from '../core/errors.ts';
 import type { Mapping } from '../core/mapping.ts';
 import type { Graph } from './client.ts';
+import { NOW } from './cypher.ts';
 
 export interface GraphIdentity {
   readonly uuid: string;
@@ -49,22 +50,27 @@ export async function graphUuid(graph: Graph, { sink }: Mapping): Promise<string
   return typeof node?.['uuid'] === 'string' ? node['uuid'] : null;
 }
 
-/**
- * The source that the graph holds the data of. `claim`: this one, if it is nobody's yet. Null: nobody's, or there is no
- * graph of this namespace.
- */
-export async function sourceOfGraph(
+/** The source that the graph holds the data of. Null: nobody's, or there is no graph of this namespace. */
+export async function sourceOfGraph(graph: Graph, { sink }: Mapping): Promise<string | null> {
+  const [node] = await graph.run('MATCH (g:_Graph {id: $id}) RETURN g.source AS source', {
+    id: sink.namespace,
+  });
+  return typeof node?.['source'] === 'string' ? node['source'] : null;
+}
+
+/** Makes it the graph of `source` if it is nobody's yet, or that of one that `source` replaces. */
+export async function claimGraph(
   graph: Graph,
   { sink }: Mapping,
-  claim: string | null,
-): Promise<string | null> {
-  const [node] = await graph.run(
-    claim === null
-      ? 'MATCH (g:_Graph {id: $id}) RETURN g.source AS source'
-      : 'MATCH (g:_Graph {id: $id}) SET g.source = coalesce(g.source, $claim) RETURN g.source AS source',
-    { id: sink.namespace, claim },
+  source: string,
+  replaced: readonly string[],
+): Promise<void> {
+  await graph.run(
+    `MATCH (g:_Graph {id: $id}) REMOVE g._lock
+     WITH g WHERE g[$now.source] IS NULL OR g[$now.source] IN $replaced
+     SET g.source = $source`,
+    { id: sink.namespace, source, replaced, now: NOW },
   );
-  return typeof node?.['source'] === 'string' ? node['source'] : null;
 }
 
 /** Projectors of one graph share a group, those of two graphs never do. */

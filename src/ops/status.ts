@@ -108,7 +108,10 @@ export async function readStatus(sources: StatusSources, nowMs: number): Promise
   const unfit = new Set(
     misfits(progress ?? [], {
       ranges: ends ?? [],
-      generations: generationsOf(control.value?.topics ?? new Map()),
+      generations: generationsOf(
+        control.value?.topics ?? new Map(),
+        mapping.tables.map(({ topic }) => topic),
+      ),
       recoveryEpoch: recovery?.epoch ?? null,
     }).map(({ topic }) => topic),
   );

@@ -2,30 +2,34 @@
 import { AppError } from '../core/errors.ts';
 import type { Mapping } from '../core/mapping.ts';
 import type { Graph } from '../neo4j/client.ts';
-import { sourceOfGraph } from '../neo4j/graph-id.ts';
+import { claimGraph, sourceOfGraph } from '../neo4j/graph-id.ts';
 
 export interface Source {
   readonly systemIdentifier: string;
   readonly database: string;
 }
 
-/** Throws GRAPH_FOREIGN. `claim`: a graph that is nobody's yet is this source's from now on. */
+/** As it stands in the graph. */
+export function nameOfSource({ systemIdentifier, database }: Source): string {
+  return `${systemIdentifier}/${database}`;
+}
+
+/**
+ * Throws GRAPH_FOREIGN. `replaced`: whose graph it may be still, by a recovery that has put this source in their place.
+ * `claim`: such a graph, and one that is nobody's yet, is this source's from now on.
+ */
 export async function requireSameSource(
   graph: Graph,
   mapping: Mapping,
   source: Source,
-  { claim }: { readonly claim: boolean },
+  { claim, replaced = [] }: { readonly claim: boolean; readonly replaced?: readonly string[] },
 ): Promise<void> {
   const ours = nameOfSource(source);
-  const found = await sourceOfGraph(graph, mapping, claim ? ours : null);
-  if (found === null || found === ours) return;
+  if (claim) await claimGraph(graph, mapping, ours, replaced);
+  const found = await sourceOfGraph(graph, mapping);
+  if (found === null || found === ours || (!claim && replaced.includes(found))) return;
   throw new AppError(
     'GRAPH_FOREIGN',
     `The graph holds the data of another source (system identifier and database ${found}, not ${ours}).`,
   );
-}
-
-/** As the graph has it. */
-export function nameOfSource({ systemIdentifier, database }: Source): string {
-  return `${systemIdentifier}/${database}`;
 }

@@ -86,8 +86,9 @@ async function session(context: Context, signal: AbortSignal): Promise<void> {
   const atOnce = mapping.tables.filter((table) => later?.tables.has(table) !== true);
   await planStatements(graph, { ...mapping, tables: atOnce }, signal, { filling: filling() });
   const topics = await madeByPublisher(mapping, client, log, signal);
-  const { source, generations } = topics;
-  if (source !== null) await requireSameSource(graph, mapping, source, { claim: true });
+  const { source, generations, recovery } = topics;
+  const replaced = recovery?.previousSources ?? [];
+  if (source !== null) await requireSameSource(graph, mapping, source, { claim: true, replaced });
   await prepareProgress(graph, mapping, topics, log);
 
   const owner = randomUUID();

@@ -92,7 +92,7 @@ export function advance(reached: Map<string, bigint>, name: string, next: bigint
 async function look(graph: Graph, mapping: Mapping): Promise<FoundGraph> {
   return {
     uuid: await graphUuid(graph, mapping),
-    source: await sourceOfGraph(graph, mapping, null),
+    source: await sourceOfGraph(graph, mapping),
     progress: await readProgress(graph, mapping),
   };
 }

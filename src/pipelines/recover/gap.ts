@@ -16,6 +16,7 @@ import { inspectSlot, publicationExists, type SlotInfo } from '../../postgres/sl
 import type { SourceInfo } from '../../postgres/source.ts';
 import { misfits } from '../fit.ts';
 import { judgeSource } from '../publish/judge-source.ts';
+import { requireSameSource, nameOfSource } from '../same-source.ts';
 
 export interface Gap {
   /** For people, a sentence each; none: there is no gap. */
@@ -24,12 +25,15 @@ export interface Gap {
   readonly lostTopics: readonly string[];
   readonly ranges: readonly PartitionRange[];
   readonly source: SourceInfo;
+  /** Others that the graph may still hold the data of: the recorded one, and those before it of a recovery that goes on. */
+  readonly previousSources: readonly string[];
   readonly slot: SlotInfo | null;
   readonly control: ControlState;
   /** Above all that control topic or graph know of. */
   readonly next: { readonly epoch: number; readonly session: number };
 }
 
+/** Throws GRAPH_FOREIGN: what an unrelated graph has says nothing of this source. */
 export async function findGap(
   {
     mapping,
@@ -55,6 +59,8 @@ export async function findGap(
     present,
     signal,
   );
+  const previousSources = sourcesBefore(source, control);
+  await requireSameSource(graph, mapping, source, { claim: false, replaced: previousSources });
   const published = await publicationExists(sql, mapping.source.publication);
   const ranges = await withAdmin(client, (admin) => partitionRanges(admin, present));
   const generations = generationsOf(control.topics, written);
@@ -78,6 +84,7 @@ export async function findGap(
     lostTopics,
     ranges,
     source,
+    previousSources,
     slot,
     control,
     next: {
@@ -88,4 +95,10 @@ export async function findGap(
       ),
     },
   };
+}
+
+function sourcesBefore(source: SourceInfo, control: ControlState): readonly string[] {
+  const replaced = unfinishedRecovery(control)?.previousSources ?? [];
+  const recorded = control.source === null ? [] : [nameOfSource(control.source)];
+  return [...new Set([...replaced, ...recorded])].filter((name) => name !== nameOfSource(source));
 }

@@ -5,8 +5,8 @@
  *     ─▶ the publisher's first start: topics, publication, slot, all tables ─▶ the projector adopts ─▶ all is compared
  *
  * Guarantee: from the first step on nothing counts as proved or loaded until all of it is; whatever ends a recovery,
- * the next one goes on or begins anew. What was deleted in the gap is found by the comparison alone. On failure: as
- * `Sql` and `ControlWriter`.
+ * the next one goes on or begins anew. A graph becomes that of another source only if it was that of the recorded one.
+ * What was deleted in the gap is found by the comparison alone. On failure: as `Sql` and `ControlWriter`.
  */
 import type { Mapping } from '../../core/mapping.ts';
 import type { ControlWriter } from '../../kafka/control.ts';
@@ -29,6 +29,7 @@ export async function beginRecovery(
       kind: 'recovery',
       epoch: next.epoch,
       reasons: [...gap.reasons],
+      previousSources: [...gap.previousSources],
       beganAt: new Date().toISOString(),
       finishedAt: null,
       ranges: gap.ranges.map(({ topic, partition, low, end }) => {
