@@ -2,7 +2,7 @@
 import { AppError, describeError, isAppError } from '../core/errors.ts';
 import { formatLsn } from '../core/lsn.ts';
 import { NO_CONTROL, unfinishedRecovery, writeControl } from '../kafka/control.ts';
-import { beginRecovery } from '../pipelines/recover/recover.ts';
+import { beginRecovery, finishEmptying, finishRebuild } from '../pipelines/recover/recover.ts';
 import { type Proof, proveByChecks } from '../pipelines/prove.ts';
 import { findGap, type Gap } from '../pipelines/recover/gap.ts';
 import { checkSource, openControl } from '../pipelines/publish/prepare.ts';
@@ -58,6 +58,7 @@ async function recover(
     process.stdout.write('There is no gap: nothing to recover.\n');
     return;
   }
+  await finishEmptying(servers.graph, mapping, gap.source, signal);
   process.stdout.write('Publisher and projector (graph replicate) have to run now: they load all tables.\n');
   await untilLoaded(context, servers, signal);
   const through = await proveAndFinish(context, servers, signal);
@@ -66,7 +67,7 @@ async function recover(
   );
 }
 
-function whatIsWrong({ reasons, slot, next }: Gap, tables: number): string {
+function whatIsWrong({ reasons, slot, next, emptying }: Gap, tables: number): string {
   return [
     'This is a gap: changes may have been lost.',
     ...reasons.map((reason) => `  - ${reason}`),
@@ -74,7 +75,9 @@ function whatIsWrong({ reasons, slot, next }: Gap, tables: number): string {
     `  - ${slot === null ? 'a slot is made' : 'the slot is dropped and made again'}; epoch ${next.epoch} begins`,
     `  - all rows of ${tables} tables are published again, while changes go on`,
     '  - then everything is compared, and what the graph has too much is deleted',
-    'The graph can be read all the time; until the end it is not proved.',
+    emptying
+      ? 'A rebuild has begun to empty the graph: that is done to its end, and the recovery fills it again.'
+      : 'The graph can be read all the time; until the end it is not proved.',
     '',
   ].join('\n');
 }
@@ -140,6 +143,7 @@ async function proveAndFinish(context: GraphContext, servers: Servers, signal: A
   const recovery = unfinishedRecovery((await controlOf(servers.client, context.mapping)) ?? NO_CONTROL);
   if (recovery?.epoch !== proof.epoch)
     throw new AppError('NOT_PROVED', 'Another recovery was begun while the graph was compared.');
+  await finishRebuild(servers.graph, context.mapping, proof);
   const finished = { kind: 'recovery', ...recovery, finishedAt: new Date().toISOString() } as const;
   await writeControl(servers.client, context.mapping.controlTopic, context.log, [finished]);
   return proof;

@@ -138,7 +138,7 @@ export const CATALOGUE = {
   },
   GRAPH_EMPTYING: {
     disposition: 'fatal',
-    remedy: 'Run graph rebuild on it again: it goes on where it was ended.',
+    remedy: 'Run graph rebuild on it again: it goes on where it was ended. After a gap, run graph recover.',
   },
   GRAPH_IN_USE: {
     disposition: 'fatal',

@@ -11,6 +11,7 @@ import { changedTopics, generationsOf, topicIds } from '../../kafka/topic-ids.ts
 import { partitionRanges, withAdmin } from '../../kafka/topics.ts';
 import type { Graph } from '../../neo4j/client.ts';
 import { readProgress } from '../../neo4j/progress.ts';
+import { readRebuild } from '../../neo4j/rebuild-mark.ts';
 import type { Sql } from '../../postgres/client.ts';
 import { inspectSlot, publicationExists, type SlotInfo } from '../../postgres/slot.ts';
 import type { SourceInfo } from '../../postgres/source.ts';
@@ -29,6 +30,8 @@ export interface Gap {
   readonly previousSources: readonly string[];
   readonly slot: SlotInfo | null;
   readonly control: ControlState;
+  /** A rebuild has begun to empty the graph. */
+  readonly emptying: boolean;
   /** Above all that control topic or graph know of. */
   readonly next: { readonly epoch: number; readonly session: number };
 }
@@ -87,6 +90,7 @@ export async function findGap(
     previousSources,
     slot,
     control,
+    emptying: (await readRebuild(graph, mapping))?.state === 'emptying',
     next: {
       epoch: nextGeneration(Math.max(...epochs), Date.now()),
       session: nextGeneration(

@@ -2,6 +2,7 @@
  * `graph recover`: the source begins anew after a gap (I6).
  *
  *   drop the slot ─▶ record: a recovery of a higher epoch, lost topics forgotten, nothing acknowledged, nothing loaded
+ *     ─▶ a graph that a rebuild has begun to empty is emptied to its end
  *     ─▶ the publisher's first start: topics, publication, slot, all tables ─▶ the projector adopts ─▶ all is compared
  *
  * Guarantee: from the first step on nothing counts as proved or loaded until all of it is; whatever ends a recovery,
@@ -9,10 +10,17 @@
  * What was deleted in the gap is found by the comparison alone. On failure: as `Sql` and `ControlWriter`.
  */
 import type { Mapping } from '../../core/mapping.ts';
+import { position } from '../../core/position.ts';
 import type { ControlWriter } from '../../kafka/control.ts';
+import type { Graph } from '../../neo4j/client.ts';
+import { emptyGraph } from '../../neo4j/empty.ts';
+import { markProved, markRebuild, readRebuild } from '../../neo4j/rebuild-mark.ts';
 import type { Sql } from '../../postgres/client.ts';
 import { dropSlot } from '../../postgres/slot.ts';
+import type { SourceInfo } from '../../postgres/source.ts';
 import { beginning } from '../publish/prepare.ts';
+import type { Proof } from '../prove.ts';
+import { sourceName } from '../same-source.ts';
 import type { Gap } from './gap.ts';
 
 /** The slot must not be in use. Resolves, once all is durable, to the new epoch. */
@@ -39,4 +47,29 @@ export async function beginRecovery(
     beginning(mapping, source, next),
   ]);
   return next.epoch;
+}
+
+/**
+ * A rebuild that was ended while it emptied the graph cannot go on without a publisher, nor can a projector before it
+ * does. What it has begun is brought to its end here: the recovery fills the graph, and proves it.
+ */
+export async function finishEmptying(
+  graph: Graph,
+  mapping: Mapping,
+  source: SourceInfo,
+  signal: AbortSignal,
+): Promise<void> {
+  if ((await readRebuild(graph, mapping))?.state !== 'emptying') return;
+  await emptyGraph(graph, mapping, () => undefined, signal);
+  await markRebuild(graph, mapping, 'building', { source: sourceName(source), republish: false });
+}
+
+/** The graph is proved: so is what a rebuild of it had begun. */
+export async function finishRebuild(
+  graph: Graph,
+  mapping: Mapping,
+  { epoch, lsn }: Pick<Proof, 'epoch' | 'lsn'>,
+): Promise<void> {
+  if ((await readRebuild(graph, mapping)) === null) return;
+  await markProved(graph, mapping, position(epoch, lsn, lsn));
 }
