@@ -34,6 +34,8 @@ export interface PostgresServers {
   save(server: PostgresServer): Promise<void>;
   /** Puts the copy back: the server is where it was then. */
   restore(server: PostgresServer): Promise<void>;
+  /** As `restore`, by way of archive recovery: the server goes on from there on a new timeline. */
+  restoreToPoint(server: PostgresServer): Promise<void>;
   stop(): Promise<void>;
 }
 
@@ -72,6 +74,11 @@ export async function postgresServers(): Promise<PostgresServers> {
     };
     servers.push(server);
     return server;
+  }
+
+  async function restore(server: PostgresServer): Promise<void> {
+    await rm(dataOf(server), { recursive: true });
+    await copy(savedOf(server), dataOf(server));
   }
 
   return {
@@ -113,9 +120,12 @@ export async function postgresServers(): Promise<PostgresServers> {
     async save(server) {
       await copy(dataOf(server), savedOf(server));
     },
-    async restore(server) {
-      await rm(dataOf(server), { recursive: true });
-      await copy(savedOf(server), dataOf(server));
+    restore,
+    async restoreToPoint(server) {
+      await restore(server);
+      // There is no archive: what the copy has of WAL is replayed.
+      await server.configure({ restore_command: 'false' });
+      await writeFile(path.join(dataOf(server), 'recovery.signal'), '');
     },
     async stop() {
       await Promise.all(servers.map(({ service }) => service.stop('immediate')));
