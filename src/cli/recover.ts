@@ -2,7 +2,8 @@
 import { AppError, describeError, isAppError } from '../core/errors.ts';
 import { formatLsn } from '../core/lsn.ts';
 import { NO_CONTROL, unfinishedRecovery, writeControl } from '../kafka/control.ts';
-import { beginRecovery, finishEmptying, finishRebuild } from '../pipelines/recover/recover.ts';
+import { markProved } from '../neo4j/rebuild-mark.ts';
+import { beginRecovery, finishEmptying } from '../pipelines/recover/recover.ts';
 import { type Proof, proveByChecks } from '../pipelines/prove.ts';
 import { findGap, type Gap } from '../pipelines/recover/gap.ts';
 import { checkSource, openControl } from '../pipelines/publish/prepare.ts';
@@ -143,7 +144,8 @@ async function proveAndFinish(context: GraphContext, servers: Servers, signal: A
   const recovery = unfinishedRecovery((await controlOf(servers.client, context.mapping)) ?? NO_CONTROL);
   if (recovery?.epoch !== proof.epoch)
     throw new AppError('NOT_PROVED', 'Another recovery was begun while the graph was compared.');
-  await finishRebuild(servers.graph, context.mapping, proof);
+  // So is what a rebuild of the graph had begun.
+  await markProved(servers.graph, context.mapping);
   const finished = { kind: 'recovery', ...recovery, finishedAt: new Date().toISOString() } as const;
   await writeControl(servers.client, context.mapping.controlTopic, context.log, [finished]);
   return proof;

@@ -2,14 +2,29 @@
  * Gaps (I6): each is detected by a clear end, nothing goes on by guessing, and `graph recover` leaves a graph that equals
  * the database again: what changed in the gap, and what was deleted in it.
  */
+import { rmSync } from 'node:fs';
+import { join } from 'node:path';
 import { ConfigResourceTypes, ConfigSource, Kafka, logLevel } from 'kafkajs';
 import { afterAll, afterEach, beforeEach, expect, it } from 'vitest';
 import { load } from '../../src/sample/load.ts';
-import { createPlatform, eventually, type Platform, type Process, underLoad } from '../support/platform.ts';
+import {
+  createPlatform,
+  edit,
+  eventually,
+  type Platform,
+  type Process,
+  underLoad,
+} from '../support/platform.ts';
+import { markOf } from '../support/rebuilds.ts';
 import { soak } from '../support/soak.ts';
 import { servers } from '../support/servers.ts';
 
 const DETECTED_MS = 30_000;
+
+interface Status {
+  readonly recovery: unknown;
+  readonly tables: readonly { readonly verified: { readonly through: string } | null }[];
+}
 
 const kafka = new Kafka({ brokers: servers().kafkaBrokers.split(','), logLevel: logLevel.NOTHING }).admin();
 let platform: Platform;
@@ -89,10 +104,7 @@ async function recover(said: RegExp): Promise<void> {
   });
   expect(recovering.stdout()).toMatch(/verified through [0-9A-F]+\/[0-9A-F]+ of epoch \d+/);
   await platform.expectEqual();
-  const status = JSON.parse((await platform.run(['status', '--json'])).stdout) as {
-    recovery: unknown;
-    tables: { verified: { through: string } | null }[];
-  };
+  const status = JSON.parse((await platform.run(['status', '--json'])).stdout) as Status;
   expect(status.recovery).toBeNull();
   for (const { verified } of status.tables) expect(verified?.through).toMatch(/^[0-9A-F]+\/[0-9A-F]+$/);
   const nothing = await platform.run(['recover']);
@@ -100,27 +112,19 @@ async function recover(said: RegExp): Promise<void> {
   await again.stop();
 }
 
-/** Kafka deletes no records of a topic that is compacted only. */
-async function cleanupPolicy(topic: string, value: string): Promise<void> {
+async function configureTopic(topic: string, name: string, value: string): Promise<void> {
   const current = await kafka.describeConfigs({
     resources: [{ type: ConfigResourceTypes.TOPIC, name: topic }],
     includeSynonyms: false,
   });
   const own = (current.resources[0]?.configEntries ?? [])
     .filter(
-      ({ configSource, configName }) =>
-        configSource === ConfigSource.TOPIC_CONFIG && configName !== 'cleanup.policy',
+      ({ configSource, configName }) => configSource === ConfigSource.TOPIC_CONFIG && configName !== name,
     )
     .map(({ configName, configValue }) => ({ name: configName, value: configValue }));
   await kafka.alterConfigs({
     validateOnly: false,
-    resources: [
-      {
-        type: ConfigResourceTypes.TOPIC,
-        name: topic,
-        configEntries: [...own, { name: 'cleanup.policy', value }],
-      },
-    ],
+    resources: [{ type: ConfigResourceTypes.TOPIC, name: topic, configEntries: [...own, { name, value }] }],
   });
 }
 
@@ -172,12 +176,13 @@ it.runIf(soak)(
       (await kafka.fetchTopicOffsets(`${platform.name}.public.entity`)).find((of) => of.partition === 2) ??
       {};
     expect(Number(high)).toBeGreaterThan(Number(low));
-    await cleanupPolicy(`${platform.name}.public.entity`, 'delete');
+    // Of a topic that is compacted only, none are deleted.
+    await configureTopic(`${platform.name}.public.entity`, 'cleanup.policy', 'delete');
     await kafka.deleteTopicRecords({
       topic: `${platform.name}.public.entity`,
       partitions: [{ partition: 2, offset: String(high) }],
     });
-    await cleanupPolicy(`${platform.name}.public.entity`, 'compact');
+    await configureTopic(`${platform.name}.public.entity`, 'cleanup.policy', 'compact');
     await platform.cypher(
       `MATCH (p:_Progress {namespace: $name, topic: $topic, partition: 2}) SET p.next = 0`,
       { name: platform.name, topic: `${platform.name}.public.entity` },
@@ -212,30 +217,107 @@ it.runIf(soak)(
   },
 );
 
-it('a recovery that is killed at any of its steps is gone on with', async () => {
+it.runIf(soak)('in a soak test alone: all topics deleted', async () => {
   await replicator.stop();
+  const topics = await kafka.listTopics();
+  await kafka.deleteTopics({ topics: topics.filter((topic) => topic.startsWith(`${platform.name}.`)) });
+  const gone = await changeInTheGap();
+  const said = /the slot exists, but the control topic holds no record of the source/;
+  await expectRefused(platform.start(['publish']), said);
+  await recover(said);
+  await expectGone(gone);
+});
+
+it('no gap: the topic of a table that is not mapped any more is deleted', async () => {
+  await replicator.stop();
+  rmSync(join(platform.connectors, 'entities', 'entity_extract.json'));
+  edit(join(platform.connectors, 'source.postgres.json'), (json) => {
+    json['tables'] = ['public.entity', 'public.relation', 'public.extract'];
+  });
+  await kafka.deleteTopics({ topics: [`${platform.name}.public.entity_extract`] });
+  const again = platform.start(['replicate']);
+  await again.logged(/partitions assigned/);
+  expect(await platform.run(['recover'])).toMatchObject({
+    code: 0,
+    stdout: 'There is no gap: nothing to recover.\n',
+  });
+  expect(await platform.run(['wait'])).toMatchObject({ code: 0 });
+  await again.stop();
+});
+
+it('a slot that was dropped while a rebuild in place was not brought to its end', async () => {
+  await replicator.stop();
+  // As one leaves it that is killed while it empties the graph: see the tests of rebuild.
+  await platform.cypher(
+    `MATCH (g:_Graph {id: $name}) SET g.rebuild = 'emptying', g.rebuildMapping = '', g.rebuildStartedAt = $at
+     WITH g MATCH (p:_Progress {namespace: $name}) DETACH DELETE p
+     WITH DISTINCT g MATCH (n:${platform.names.labels.entity}) WITH n LIMIT 100 DETACH DELETE n`,
+    { name: platform.name, at: new Date().toISOString() },
+  );
   await platform.sql.query('select pg_drop_replication_slot($1)', [platform.name]);
   const gone = await changeInTheGap();
-  for (const afterMs of [400, 600, 800, 1000, 1200]) {
-    const killed = platform.start(['recover', '--yes']);
-    await new Promise((resolve) => setTimeout(resolve, afterMs));
-    await killed.kill('SIGKILL');
-  }
-  const begun = platform.start(['recover', '--yes']);
-  const again = platform
-    .start(['replicate'])
-    .logged(/streaming/)
-    .catch(() => undefined);
-  await eventually('it waits', () => Promise.resolve(/have to run now/.test(begun.stdout())));
-  await again;
-  await begun.kill('SIGKILL');
+  await expectRefused(platform.start(['rebuild', '--in-place', '--yes']), /The slot gap_\w+ does not exist/);
+  await expectRefused(platform.start(['project']), /The graph is being emptied by a rebuild/);
+
+  const recovering = platform.start(['recover', '--yes']);
+  await eventually('it waits', () => Promise.resolve(/have to run now/.test(recovering.stdout())));
+  expect(recovering.stdout()).toMatch(/A rebuild has begun to empty the graph: that is done to its end/);
+  expect(await markOf(platform, platform)).toBe('building');
+  const again = platform.start(['replicate']);
+  expect(await recovering.exited, recovering.stderr().slice(-3000)).toBe(0);
+  await platform.expectEqual();
+  await expectGone(gone);
+  expect(await markOf(platform, platform)).toBeNull();
+  await again.stop();
+});
+
+it('a recovery that is ended at any of its steps is gone on with', async () => {
+  await replicator.stop();
+  await platform.sql.query(`drop publication ${platform.name}`);
+  const gone = await changeInTheGap();
+  const control = `${platform.name}.control`;
+  const killedOnce = async (reached: (recovering: Process) => Promise<unknown>) => {
+    const recovering = platform.start(['recover', '--yes']);
+    await reached(recovering);
+    expect(await recovering.kill('SIGKILL'), recovering.stderr().slice(-3000)).toBe('SIGKILL');
+  };
+  const recorded = async () => {
+    const status = JSON.parse((await platform.run(['status', '--json'])).stdout) as Status;
+    return status.recovery !== null;
+  };
+  const waits = (recovering: Process) =>
+    eventually('it waits', () => Promise.resolve(/have to run now/.test(recovering.stdout())));
+
+  // The slot is dropped, and it ends there: nothing can be recorded.
+  await configureTopic(control, 'max.message.bytes', '1');
+  expect(await platform.run(['recover', '--yes'])).toMatchObject({ code: 1 });
+  await configureTopic(control, 'max.message.bytes', String(1024 * 1024));
+  expect(await recorded()).toBe(false);
+  await expectRefused(platform.start(['publish']), /the slot gap_\w+ no longer exists/);
+
+  await killedOnce((recovering) => recovering.logged(/a recovery has begun/));
+  expect(await recorded()).toBe(true);
+
+  // All rows are published, and not applied.
+  const publisher = platform.start(['publish']);
+  await killedOnce(async (recovering) => {
+    await waits(recovering);
+    await publisher.logged(/initial load: every row is in the stream/);
+  });
   expect(await syncData()).toMatchObject({
     code: 1,
     stderr: expect.stringMatching(/being recovered/) as string,
   });
-  platform.start(['replicate']);
+
+  const projector = platform.start(['project']);
+  await killedOnce((recovering) => recovering.logged(/^Starting data check/));
+  expect(await recorded()).toBe(true);
+
   const last = await platform.run(['recover', '--yes']);
   expect(last, last.stderr).toMatchObject({ code: 0 });
+  expect(await recorded()).toBe(false);
   await platform.expectEqual();
   await expectGone(gone);
+  await projector.stop();
+  await publisher.stop();
 });

@@ -10,17 +10,15 @@
  * What was deleted in the gap is found by the comparison alone. On failure: as `Sql` and `ControlWriter`.
  */
 import type { Mapping } from '../../core/mapping.ts';
-import { position } from '../../core/position.ts';
 import type { ControlWriter } from '../../kafka/control.ts';
 import type { Graph } from '../../neo4j/client.ts';
 import { emptyGraph } from '../../neo4j/empty.ts';
-import { markProved, markRebuild, readRebuild } from '../../neo4j/rebuild-mark.ts';
+import { markRebuild, readRebuild } from '../../neo4j/rebuild-mark.ts';
 import type { Sql } from '../../postgres/client.ts';
 import { dropSlot } from '../../postgres/slot.ts';
 import type { SourceInfo } from '../../postgres/source.ts';
 import { beginning } from '../publish/prepare.ts';
-import type { Proof } from '../prove.ts';
-import { sourceName } from '../same-source.ts';
+import { nameOfSource } from '../same-source.ts';
 import type { Gap } from './gap.ts';
 
 /** The slot must not be in use. Resolves, once all is durable, to the new epoch. */
@@ -61,15 +59,5 @@ export async function finishEmptying(
 ): Promise<void> {
   if ((await readRebuild(graph, mapping))?.state !== 'emptying') return;
   await emptyGraph(graph, mapping, () => undefined, signal);
-  await markRebuild(graph, mapping, 'building', { source: sourceName(source), republish: false });
-}
-
-/** The graph is proved: so is what a rebuild of it had begun. */
-export async function finishRebuild(
-  graph: Graph,
-  mapping: Mapping,
-  { epoch, lsn }: Pick<Proof, 'epoch' | 'lsn'>,
-): Promise<void> {
-  if ((await readRebuild(graph, mapping)) === null) return;
-  await markProved(graph, mapping, position(epoch, lsn, lsn));
+  await markRebuild(graph, mapping, 'building', { source: nameOfSource(source), republish: false });
 }
