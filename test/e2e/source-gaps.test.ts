@@ -284,7 +284,8 @@ describe('the slot', () => {
   it('of that name is of another database, or a physical one: nothing goes by it, and it stays', async () => {
     const [theirs, ours] = [await platformOn(server.url), await platformOn(server.url)];
     await (await publishing(theirs)).stop();
-    await (await publishing(ours)).stop();
+    // Loaded: `wait` looks at that first.
+    await atRest(ours, true);
     const refused = async (slot: string, whose: RegExp) => {
       edit(join(ours.connectors, 'source.postgres.json'), (json) => {
         json['slot'] = slot;
