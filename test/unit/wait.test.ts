@@ -25,7 +25,7 @@ function sources(more: Partial<WaitSources> | ((emitted: number) => Partial<Reco
   const answer = (text: string): object =>
     text.includes('pg_logical_emit_message')
       ? ((emitted += 1), { lsn: lsn() })
-      : { confirmed_flush: lsn(), restart: null, lag_bytes: '0', retained_bytes: null, active_pid: 1 };
+      : { ours: true, confirmed_flush: lsn(), lag_bytes: '0', retained_bytes: null, active_pid: 1 };
   return {
     emitted: () => emitted,
     sources: {
