@@ -113,8 +113,6 @@ describe('the slot', () => {
     expect(await inspectSlot(database, name)).toBeNull();
     const from = await createSlot(database, name);
     expect(await inspectSlot(database, name)).toMatchObject({
-      plugin: 'pgoutput',
-      database: source.name,
       activePid: null,
       confirmedFlush: from,
       walStatus: 'reserved',
