@@ -76,7 +76,7 @@ export async function createPlatform(bench, name) {
       const code = await exited;
       if (code !== 0) throw new Error(`graph ${command} ended with ${code}:\n${lines.slice(-5).join('\n')}`);
     };
-    return { pid: child.pid, startedAt, stop, exited };
+    return { pid: child.pid, startedAt, stop, exited, lines };
   }
 
   /** Resolves, with the time, when Kafka has everything that was committed before `lsn`. */

@@ -1,5 +1,5 @@
 /**
- * npm run bench [-- decode|publish|project|end-to-end|latency|reconcile|rebuild] [--quick]
+ * npm run bench [-- decode|publish|project|end-to-end|latency|republish|reconcile|rebuild] [--quick]
  *
  * Medians of interleaved runs, after one that is not counted, on a stack of its own. CPU-seconds are those of the
  * measured span, by process; `own` is the replicator's, or the bare loader's. --quick, a tenth of the rows and one cold
@@ -15,10 +15,11 @@ import { project } from './graph.mjs';
 import { endToEnd, latency } from './live.mjs';
 import { rebuild } from './rebuild.mjs';
 import { reconcile } from './reconcile.mjs';
+import { republish } from './republish.mjs';
 import { decode, publish } from './source.mjs';
 
 const RUNS = 3;
-const parts = { decode, publish, project, 'end-to-end': endToEnd, latency, reconcile, rebuild };
+const parts = { decode, publish, project, 'end-to-end': endToEnd, latency, republish, reconcile, rebuild };
 const { values, positionals } = parseArgs({
   options: { quick: { type: 'boolean', default: false } },
   allowPositionals: true,
@@ -119,6 +120,13 @@ function print(results) {
       const ratio = median(pairs.map(({ on, off }) => on.p99 / off.p99)).toFixed(2);
       console.log(
         `${name}: p99 ${p99('on')} ms, without it ${p99('off')} ms; ratio ${ratio}, median of ${pairs.length} pairs`,
+      );
+    }
+    if (runs[0].heldUp !== undefined) {
+      const all = runs.flatMap((r) => r.heldUp).sort((a, b) => a - b);
+      const at = (share) => all[Math.min(all.length - 1, Math.floor(all.length * share))];
+      console.log(
+        `${name}: each holds up the stream for ${at(0.5)} ms, ${at(0.99)} ms at the 99th of 100, ${all.at(-1)} ms at most`,
       );
     }
     if (runs[0].p50 !== undefined) {
