@@ -54,7 +54,7 @@ it('is asked for twice, waits for projectors to be stopped, and ends with the sa
   await meanwhile.logged(/partitions assigned/);
   asking.child.stdin?.write('neo4j\n');
   expect(await asking.exited).toBe(1);
-  expect(asking.stdout()).toMatch(/to go on: 1 projectors of the graph are at work/);
+  expect(asking.stdout()).toMatch(/1 projectors of the graph are at work/);
   await meanwhile.stop();
   expect(await damaged()).toBe(20n);
   expect(await markOf(platform, platform)).toBeNull();
