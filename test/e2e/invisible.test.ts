@@ -1,23 +1,25 @@
 /**
  * Transactions that are committed, and published, before any reader sees them (I4): they wait for a synchronous standby
- * that does not answer. A stack of its own, since the whole server is set so.
+ * that does not answer. A PostgreSQL of its own, since the whole server is set so.
  */
 import { afterAll, beforeAll, beforeEach, afterEach, describe, expect, it } from 'vitest';
-import { type Stack, startStack } from '../../src/stack/stack.ts';
 import { createPlatform, eventually, type Platform, type Process } from '../support/platform.ts';
-import { serversOf } from '../support/servers.ts';
+import { type PostgresServer, postgresServers, type PostgresServers } from '../support/postgres-servers.ts';
+import { servers } from '../support/servers.ts';
 
-let stack: Stack;
+let cluster: PostgresServers;
+let postgres: PostgresServer;
 let platform: Platform;
 let publisher: Process;
 
 beforeAll(async () => {
-  stack = await startStack({ ephemeral: true });
+  cluster = await postgresServers();
+  postgres = await cluster.create('primary');
 });
-afterAll(() => stack.stop());
+afterAll(() => cluster.stop());
 
 beforeEach(async () => {
-  platform = await createPlatform('invisible', serversOf(stack.env));
+  platform = await createPlatform('invisible', { ...servers(), databaseUrl: postgres.url });
   await platform.start(['project']).logged(/./);
   publisher = platform.start(['publish']);
   await publisher.logged(/streaming/);

@@ -105,7 +105,7 @@ it('with --follow it stays current until it is stopped', async () => {
 });
 
 it(`killed ${KILLS} times on the way it goes on where it was`, async () => {
-  platform = await filled('killed', 2000);
+  platform = await filled('killed', 1200);
   edit(`${platform.connectors}/sink.neo4j.json`, (json) => {
     // So that there is a middle to be killed in.
     json['batch'] = { maxRecords: 25, maxBytes: 1_000_000 };

@@ -128,7 +128,7 @@ async function configureTopic(topic: string, name: string, value: string): Promi
   });
 }
 
-it('a slot that was dropped', async () => {
+it.runIf(soak)('in a soak test alone: a slot that was dropped', async () => {
   await replicator.stop();
   await platform.sql.query('select pg_drop_replication_slot($1)', [platform.name]);
   const gone = await changeInTheGap();

@@ -1,20 +1,19 @@
-/** A PostgreSQL whose wal_level is not logical: its own stack, since that takes a restart. */
+/** A PostgreSQL whose wal_level is not logical: its own, since that takes a restart. */
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { type Stack, startStack } from '../../src/stack/stack.ts';
 import { createPlatform, type Platform } from '../support/platform.ts';
-import { serversOf } from '../support/servers.ts';
+import { postgresServers, type PostgresServers } from '../support/postgres-servers.ts';
+import { servers } from '../support/servers.ts';
 
-let stack: Stack;
+let cluster: PostgresServers;
 let platform: Platform;
 beforeAll(async () => {
-  stack = await startStack({ ephemeral: true });
-  platform = await createPlatform('wal', serversOf(stack.env));
-  await platform.sql.query(`alter system set wal_level = replica`);
-  await stack.services.postgres.restart('fast');
+  cluster = await postgresServers();
+  const { url } = await cluster.create('replica', { wal_level: 'replica' });
+  platform = await createPlatform('wal', { ...servers(), databaseUrl: url });
 });
 afterAll(async () => {
   await platform.dispose();
-  await stack.stop();
+  await cluster.stop();
 });
 
 it.each(['publish', 'replicate'])('%s ends with one line that says what to do', async (command) => {

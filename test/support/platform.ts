@@ -1,6 +1,6 @@
 /**
- * A platform of a test's own on the shared servers: database, slot, topics, labels and namespace carry its name, and
- * go when it is disposed. Replicator processes are the built command line, so that they can be killed and paused.
+ * A platform of a test's own on the shared servers: database, slot, topics and namespace carry its name, and go when it
+ * is disposed; so does what has its labels. Replicator processes are the built command line, so that they can be killed and paused.
  */
 import { type ChildProcess, spawn } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
@@ -86,7 +86,8 @@ export async function createPlatform(prefix: string, on: Servers = servers()): P
   client.release();
 
   const connectors = mkdtempSync(join(tmpdir(), `${name}-`));
-  const names = writeConnectors(connectors, name);
+  const place = takePlace();
+  const names = writeConnectors(connectors, name, place);
   const env = {
     DATABASE_URL: url.href,
     KAFKA_BROKERS: on.kafkaBrokers,
@@ -123,6 +124,20 @@ export async function createPlatform(prefix: string, on: Servers = servers()): P
     return records.map((record) => record.toObject());
   }
 
+  /** What a killed process has begun may still be committed: only after that is everything removed that it wrote. */
+  async function clearGraph(): Promise<void> {
+    await eventually('the graph is at rest', async () => {
+      const [others] = await cypher(
+        `SHOW TRANSACTIONS YIELD currentQuery AS query WHERE NOT query STARTS WITH 'SHOW' RETURN count(*) AS n`,
+      );
+      return others?.['n'] === 0n;
+    });
+    await cypher(
+      `MATCH (n) WHERE any(label IN labels(n) WHERE label IN $labels) OR n.namespace = $name DETACH DELETE n`,
+      { labels: Object.values(names.labels), name },
+    );
+  }
+
   return {
     name,
     env,
@@ -144,16 +159,8 @@ export async function createPlatform(prefix: string, on: Servers = servers()): P
     },
     async dispose() {
       await Promise.all(processes.map((p) => p.kill('SIGKILL')));
-      await cypher(
-        `MATCH (n) WHERE any(label IN labels(n) WHERE label IN $labels) OR n.namespace = $name DETACH DELETE n`,
-        { labels: [names.labels.entity, names.labels.extract], name },
-      );
-      const { records } = await driver.executeQuery('SHOW CONSTRAINTS YIELD name, labelsOrTypes');
-      for (const record of records) {
-        const on = record.get('labelsOrTypes') as string[];
-        if (on.some((label) => label.endsWith(name)))
-          await cypher(`DROP CONSTRAINT \`${String(record.get('name'))}\``);
-      }
+      await clearGraph();
+      places.delete(place);
       await driver.close();
       await sql.end();
       await admin(
@@ -173,10 +180,23 @@ function said({ stderr, child }: Process): string {
   return `\n${child.spawnargs.slice(2).join(' ')}:\n${lines.slice(-12).join('\n')}`;
 }
 
-/** The shipped connectors with labels, types, slot, topics and namespace renamed. */
-function writeConnectors(folder: string, name: string): GraphNames {
+/** Of this file's platforms that are not disposed of. */
+const places = new Set<number>();
+
+function takePlace(): number {
+  let place = 1;
+  while (places.has(place)) place += 1;
+  places.add(place);
+  return place;
+}
+
+/**
+ * The shipped connectors with labels, types, slot, topics and namespace renamed. Labels are those of an earlier platform
+ * that is gone: to Neo4j its statements are then not new.
+ */
+function writeConnectors(folder: string, name: string, place: number): GraphNames {
   cpSync('connectors', folder, { recursive: true });
-  const own = (word: string) => `${word}_${name}`;
+  const own = (word: string) => `${word}_${place}`;
   edit(join(folder, 'source.postgres.json'), (json) => {
     Object.assign(json, { slot: name, publication: name, topicPrefix: name });
   });

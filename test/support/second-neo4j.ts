@@ -13,7 +13,7 @@ export interface SecondNeo4j {
   readonly password: string;
   readonly driver: Driver;
   readonly cypher: (query: string, parameters?: object) => Promise<Record<string, unknown>[]>;
-  /** Removes all data and constraints. */
+  /** Removes all data. */
   readonly clear: () => Promise<void>;
   readonly stop: () => Promise<void>;
 }
@@ -52,8 +52,6 @@ export async function startSecondNeo4j(): Promise<SecondNeo4j> {
     cypher,
     async clear() {
       await cypher('MATCH (n) DETACH DELETE n');
-      for (const { name } of await cypher('SHOW CONSTRAINTS YIELD name'))
-        await cypher(`DROP CONSTRAINT \`${String(name)}\``);
     },
     async stop() {
       await driver.close();
