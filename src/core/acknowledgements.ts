@@ -1,16 +1,19 @@
 /**
  * What may be acknowledged to PostgreSQL (I9): a pure tracker between "received" and "durable in Kafka".
  *
- * Records go to Kafka in numbered batches, which may cut across transactions and may become durable in any order.
- * A transaction's end is safe once every batch opened before it was reached is durable: all of its own records and
- * those of all transactions before it. So what is safe only grows, at transaction ends, without holes.
+ * Records go to Kafka in batches, which may cut across transactions and may become durable in any order. A transaction's
+ * end is safe once every batch opened before it was reached is durable: all of its own records and those of all
+ * transactions before it. So what is safe only grows, at transaction ends, without holes.
  *
- *     opened(1) … ended(A) … opened(2) … ended(B)      durable(2) → nothing yet, durable(1) → B is safe
+ *     1 = open() … ended(A) … 2 = open() … ended(B)      durable(2) → nothing yet, durable(1) → B is safe
+ *
+ * Whatever else acknowledging has to wait for is opened like a batch. What waits for the stream itself, to bring what
+ * an answer has seen or asked for, is durable once it has come so far: durableAt(n, lsn) … reached(lsn).
  *
  * An idle position says that PostgreSQL had nothing more for us up to there. It counts only when nothing is in
  * flight; otherwise it is forgotten, and PostgreSQL soon sends another.
  */
-import type { Lsn } from './lsn.ts';
+import { type Lsn, LSN_ZERO, maxLsn } from './lsn.ts';
 
 export interface EndOfTransaction {
   readonly endLsn: Lsn;
@@ -26,10 +29,16 @@ export interface Safe {
 }
 
 export interface Acknowledgements {
-  /** A batch begins to take records. Numbers ascend; RangeError otherwise. */
-  opened(batch: number): void;
+  /** A batch begins to take records; its number. */
+  open(): number;
   /** Every record of the batch is in Kafka. RangeError if it is not in flight. */
   durable(batch: number): void;
+  /** As `durable`, once the stream has come to `lsn`; at once if it has. */
+  durableAt(batch: number, lsn: Lsn): void;
+  /** The stream has brought everything up to here. Whether that made something durable. */
+  reached(lsn: Lsn): boolean;
+  /** The furthest that the stream has to come to, for all that waits for it; zero: nothing does. */
+  awaited(): Lsn;
   /** The stream has reached the end of a transaction: all its records are in batches opened before. */
   ended(transaction: EndOfTransaction): void;
   /** The stream is between transactions and PostgreSQL has read up to here. */
@@ -50,7 +59,10 @@ export function createAcknowledgements(): Acknowledgements {
   const batches = new Set<number>();
   /** Ends not yet safe, oldest first; of several ends behind the same batch only the last is kept. */
   const waiting: Waiting[] = [];
-  let lastOpened = -1;
+  /** Of those in flight, what waits for the stream to come to an LSN. */
+  const awaited = new Map<number, Lsn>();
+  let opened = 0;
+  let brought = LSN_ZERO;
   let safe: Safe | null = null;
 
   function settle(): void {
@@ -64,19 +76,32 @@ export function createAcknowledgements(): Acknowledgements {
     }
   }
 
+  function durable(batch: number): void {
+    if (!batches.delete(batch)) throw new RangeError('the batch is not in flight');
+    awaited.delete(batch);
+    settle();
+  }
+
   return {
-    opened(batch) {
-      if (batch <= lastOpened) throw new RangeError('batch numbers ascend');
-      batches.add(batch);
-      lastOpened = batch;
+    open() {
+      batches.add(++opened);
+      return opened;
     },
-    durable(batch) {
-      if (!batches.delete(batch)) throw new RangeError('the batch is not in flight');
-      settle();
+    durable,
+    durableAt(batch, lsn) {
+      if (lsn <= brought) durable(batch);
+      else awaited.set(batch, lsn);
     },
+    reached(lsn) {
+      brought = lsn;
+      const come = [...awaited].filter(([, at]) => at <= lsn);
+      for (const [batch] of come) durable(batch);
+      return come.length > 0;
+    },
+    awaited: () => [...awaited.values()].reduce(maxLsn, LSN_ZERO),
     ended(transaction) {
-      if (waiting.at(-1)?.batch === lastOpened) waiting.pop();
-      waiting.push({ batch: lastOpened, end: transaction });
+      if (waiting.at(-1)?.batch === opened) waiting.pop();
+      waiting.push({ batch: opened, end: transaction });
       settle();
     },
     idle(lsn) {

@@ -9,7 +9,7 @@ const safeAt = (at: number) => ({ lsn: BigInt(at), lastCommit: { commitLsn: BigI
 describe('acknowledgements', () => {
   it('a transaction is safe once its batch is durable', () => {
     const acks = createAcknowledgements();
-    acks.opened(1);
+    acks.open();
     acks.ended(end(10));
     expect(acks.safe()).toBeNull();
     acks.durable(1);
@@ -20,7 +20,7 @@ describe('acknowledgements', () => {
     const acks = createAcknowledgements();
     acks.ended(end(10));
     expect(acks.safe()).toEqual(safeAt(10));
-    acks.opened(1);
+    acks.open();
     acks.ended(end(20));
     acks.ended(end(30));
     expect(acks.safe()).toEqual(safeAt(10));
@@ -30,9 +30,9 @@ describe('acknowledgements', () => {
 
   it('a later batch does not make an earlier one safe', () => {
     const acks = createAcknowledgements();
-    acks.opened(1);
+    acks.open();
     acks.ended(end(10));
-    acks.opened(2);
+    acks.open();
     acks.ended(end(20));
     acks.durable(2);
     expect(acks.safe()).toBeNull();
@@ -42,9 +42,9 @@ describe('acknowledgements', () => {
 
   it('a batch that cuts across transactions holds back the first, and not the one before it', () => {
     const acks = createAcknowledgements();
-    acks.opened(1);
+    acks.open();
     acks.ended(end(10));
-    acks.opened(2); // the rest of a transaction that began in batch 1, and all of the next
+    acks.open(); // the rest of a transaction that began in batch 1, and all of the next
     acks.ended(end(20));
     acks.ended(end(30));
     acks.durable(1);
@@ -55,7 +55,7 @@ describe('acknowledgements', () => {
 
   it('an open transaction is not safe, however durable its records are', () => {
     const acks = createAcknowledgements();
-    acks.opened(1);
+    acks.open();
     acks.durable(1);
     expect(acks.safe()).toBeNull();
     acks.ended(end(10));
@@ -66,7 +66,7 @@ describe('acknowledgements', () => {
     const acks = createAcknowledgements();
     acks.idle(lsn(5n));
     expect(acks.safe()).toEqual({ lsn: 5n, lastCommit: null });
-    acks.opened(1);
+    acks.open();
     acks.ended(end(10));
     acks.idle(lsn(12n));
     expect(acks.safe()).toEqual({ lsn: 5n, lastCommit: null });
@@ -78,19 +78,36 @@ describe('acknowledgements', () => {
     expect(acks.safe()).toEqual({ ...safeAt(10), lsn: 15n });
   });
 
-  it('refuses batches out of turn', () => {
+  it('refuses what is not in flight', () => {
     const acks = createAcknowledgements();
-    acks.opened(2);
+    const batch = acks.open();
     expect(() => {
-      acks.opened(2);
+      acks.durable(batch + 1);
     }).toThrow(RangeError);
+    acks.durable(batch);
     expect(() => {
-      acks.durable(1);
+      acks.durable(batch);
     }).toThrow(RangeError);
-    acks.durable(2);
-    expect(() => {
-      acks.durable(2);
-    }).toThrow(RangeError);
+  });
+
+  it('what waits for the stream holds back what ends after it, until the stream has come so far', () => {
+    const acks = createAcknowledgements();
+    acks.durableAt(acks.open(), lsn(25n));
+    acks.durableAt(acks.open(), lsn(22n));
+    expect(acks.awaited()).toBe(25n);
+    acks.ended(end(10));
+    expect(acks.reached(lsn(10n))).toBe(false);
+    acks.ended(end(22));
+    expect(acks.reached(lsn(22n))).toBe(true);
+    expect(acks.awaited()).toBe(25n);
+    expect(acks.safe()).toBeNull();
+    expect(acks.reached(lsn(24n))).toBe(false);
+    expect(acks.reached(lsn(25n))).toBe(true);
+    expect(acks.safe()).toEqual(safeAt(22));
+    expect([acks.awaited(), acks.inFlight]).toEqual([0n, 0]);
+    acks.durableAt(acks.open(), lsn(25n));
+    acks.ended(end(30));
+    expect(acks.safe()).toEqual(safeAt(30));
   });
 
   it('agrees with a model that knows each record, whatever the order of acknowledgements', () => {
@@ -100,6 +117,8 @@ describe('acknowledgements', () => {
       { weight: 2, arbitrary: fc.constant({ do: 'next batch' as const }) },
       { weight: 3, arbitrary: fc.record({ do: fc.constant('durable' as const), which: fc.nat() }) },
       { weight: 1, arbitrary: fc.constant({ do: 'idle' as const }) },
+      { weight: 1, arbitrary: fc.record({ do: fc.constant('wait' as const), further: fc.nat(9) }) },
+      { weight: 2, arbitrary: fc.constant({ do: 'reached' as const }) },
     );
     fc.assert(
       fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
@@ -107,13 +126,15 @@ describe('acknowledgements', () => {
         /** In the order of the stream; a record's batch is durable or not, the rest is nothing to wait for. */
         const stream: ({ batch: number } | { end: Lsn } | { idle: Lsn })[] = [];
         const inFlight = new Set<number>();
+        const waits = new Map<number, bigint>();
+        let brought = 0n;
         let batch = 0;
         let isOpen = false;
         let position = 0n;
         for (const s of steps) {
           position += 1n;
           if (s.do === 'record') {
-            if (!isOpen) acks.opened(++batch);
+            if (!isOpen) batch = acks.open();
             isOpen = true;
             inFlight.add(batch);
             stream.push({ batch });
@@ -128,19 +149,32 @@ describe('acknowledgements', () => {
             if (chosen === undefined) continue;
             inFlight.delete(chosen);
             acks.durable(chosen);
+          } else if (s.do === 'wait') {
+            isOpen = false;
+            batch = acks.open();
+            stream.push({ batch });
+            const until = position + BigInt(s.further - 3);
+            acks.durableAt(batch, lsn(until < 0n ? 0n : until));
+            if (until > brought) waits.set(batch, until);
+          } else if (s.do === 'reached') {
+            brought = position;
+            const before = waits.size;
+            for (const [held, until] of waits) if (until <= brought) waits.delete(held);
+            expect(acks.reached(lsn(position))).toBe(waits.size < before);
           } else if (stream.length === 0 || !('batch' in (stream.at(-1) ?? {}))) {
             // Between transactions. It counts only if nothing is in flight at this moment.
             acks.idle(lsn(position));
-            if (inFlight.size === 0) stream.push({ idle: lsn(position) });
+            if (inFlight.size + waits.size === 0) stream.push({ idle: lsn(position) });
           }
           let expected: Lsn | null = null;
           for (const entry of stream) {
-            if ('batch' in entry && inFlight.has(entry.batch)) break;
+            if ('batch' in entry && (inFlight.has(entry.batch) || waits.has(entry.batch))) break;
             if ('end' in entry) expected = entry.end;
             if ('idle' in entry) expected = entry.idle;
           }
           expect(acks.safe()?.lsn ?? null).toBe(expected);
-          expect(acks.inFlight).toBe(inFlight.size);
+          expect(acks.inFlight).toBe(inFlight.size + waits.size);
+          expect(acks.awaited()).toBe([...waits.values()].reduce((most, at) => (at > most ? at : most), 0n));
         }
       }),
       { numRuns: 1000 },

@@ -142,7 +142,7 @@ describe('a request that is answered in part', () => {
 
   it.each<[string, StreamEvent[], number[], string]>([
     ['a transaction that ends there', transaction(0x1f8, 42), [0, 0, 1], '0/148'],
-    ['nothing more for us up to there', [keepalive(0x200)], [0, 0, 1], '0/148'],
+    ['nothing more for us up to there', [keepalive(0x200)], [0, 0, 1], '0/200'],
     ['a transaction that ends before', transaction(0x1f0, 42), [0, 0, 0], 'none'],
     ['nothing up to before', [keepalive(0x1ff)], [0, 0, 0], 'none'],
   ])('is acknowledged once the stream has brought the rest: %s', async (_, events, after, first) => {

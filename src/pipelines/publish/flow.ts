@@ -19,7 +19,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { createAcknowledgements, type Safe } from '../../core/acknowledgements.ts';
 import type { MessageChange, Relation, TransactionInfo } from '../../core/change.ts';
 import type { AppError } from '../../core/errors.ts';
-import { formatLsn, type Lsn, LSN_ZERO, maxLsn } from '../../core/lsn.ts';
+import { formatLsn, type Lsn, LSN_ZERO } from '../../core/lsn.ts';
 import { type DataRecord, recordBytes, type RecordEncoder } from '../../core/records.ts';
 import type { StreamEvent } from '../../postgres/stream.ts';
 import type { TransactionEnd, Transactions } from '../../postgres/transactions.ts';
@@ -86,14 +86,8 @@ export async function runFlow(options: FlowOptions): Promise<void> {
 
   let batch: DataRecord[] = [];
   let bytes = 0;
-  /** Batches, and what holds up acknowledging as a batch does. */
-  let opened = 0;
   let current = 0;
   const asking = new Set<Promise<void>>();
-  /** What holds up acknowledging until the stream has come to an LSN. */
-  const awaited = new Map<number, Lsn>();
-  /** The stream has brought everything up to here. */
-  let brought = LSN_ZERO;
   let flushed = LSN_ZERO;
   let flushing = false;
   const stopped = new AbortController();
@@ -110,7 +104,7 @@ export async function runFlow(options: FlowOptions): Promise<void> {
       failure.signal.throwIfAborted();
       flush();
     }
-    if (batch.length === 0) tracker.opened((current = opened++));
+    if (batch.length === 0) current = tracker.open();
     batch.push(accepted);
     bytes += size;
   }
@@ -138,17 +132,9 @@ export async function runFlow(options: FlowOptions): Promise<void> {
     flush(); // reading takes its time
     const { records, seen, again } = await options.answer(message, failure.signal);
     for (const record of records) await add(record);
-    if (seen > brought) {
-      awaited.set(hold(), seen);
-      if (!flushing) beside(flushAwaited());
-    }
-    if (again !== null) beside(ask(again, hold()));
-  }
-
-  function hold(): number {
-    const held = opened++;
-    tracker.opened(held);
-    return held;
+    tracker.durableAt(tracker.open(), seen);
+    if (!flushing && tracker.awaited() > flushed) beside(flushAwaited());
+    if (again !== null) beside(ask(again, tracker.open()));
   }
 
   function beside(work: Promise<void>): void {
@@ -162,7 +148,7 @@ export async function runFlow(options: FlowOptions): Promise<void> {
     try {
       for (;;) {
         await delay(FLUSH_AFTER_MS, undefined, { signal }).catch(() => undefined);
-        const upTo = [...awaited.values()].reduce(maxLsn, LSN_ZERO);
+        const upTo = tracker.awaited();
         if (signal.aborted || upTo <= flushed) return;
         flushed = await options.flush(upTo);
       }
@@ -176,22 +162,8 @@ export async function runFlow(options: FlowOptions): Promise<void> {
     if (afterMs > 0) await delay(afterMs, undefined, { signal }).catch(() => undefined);
     // The message was not acknowledged: it comes again by itself.
     if (signal.aborted) return;
-    awaited.set(held, await emit());
-    release();
-  }
-
-  function release(): void {
-    for (const [held, at] of awaited) {
-      if (at > brought) continue;
-      awaited.delete(held);
-      tracker.durable(held);
-      offer();
-    }
-  }
-
-  function reached(lsn: Lsn): void {
-    brought = lsn;
-    if (awaited.size > 0) release();
+    tracker.durableAt(held, await emit());
+    offer();
   }
 
   async function drainSends(): Promise<void> {
@@ -208,10 +180,10 @@ export async function runFlow(options: FlowOptions): Promise<void> {
 
   function idle(lsn: Lsn): void {
     if (overlap !== null && lsn > overlap.lsn) throw lastCommitMissing(overlap.lsn);
-    reached(lsn);
+    const released = tracker.reached(lsn);
     tracker.idle(lsn);
     const now = performance.now();
-    if (now - idleOfferedAt < IDLE_EVERY_MS) return;
+    if (!released && now - idleOfferedAt < IDLE_EVERY_MS) return;
     idleOfferedAt = now;
     offer();
   }
@@ -228,8 +200,8 @@ export async function runFlow(options: FlowOptions): Promise<void> {
     if (commitLsn === overlap?.lsn) overlap = null;
     options.onCommit?.(end);
     tracker.ended({ endLsn: end.endLsn, commitLsn, xid });
-    reached(end.endLsn);
-    if (tracker.inFlight === 0) offer();
+    const released = tracker.reached(end.endLsn);
+    if (released || tracker.inFlight === 0) offer();
   }
 
   function prepareNext(messages: Iterator<Message, void>): void {
