@@ -71,6 +71,7 @@ const LOCKED = '55P03';
 type WitnessRow = Readonly<Record<'snapshot' | 'insert_lsn' | 'system_identifier' | 'timeline', string>> & {
   readonly in_recovery: boolean;
 };
+/** Cells `c0`, `c1`, …; if there are none, a first row without `types`. */
 type FoundRow = WitnessRow & Readonly<Record<string, string | boolean | null>>;
 
 /**
@@ -97,7 +98,8 @@ export function createRowReader(sql: Sql): RowReader {
     values: readonly unknown[],
     signal: AbortSignal,
   ): Promise<RowsRead | null> {
-    const statement = `select * from (${WITNESS}) as witness left join (${found}) as found on true`;
+    // The first row has what is said once.
+    const statement = `select * from (${WITNESS}, 1::bigint as nth) as witness full join (${found}) as found using (nth) order by nth`;
     try {
       const rows = await sql.query<FoundRow>(statement, values, signal);
       return rowsRead(table, rows);
@@ -119,17 +121,18 @@ export function createRowReader(sql: Sql): RowReader {
 
   function rowsRead(table: TableMapping, found: readonly FoundRow[]): RowsRead {
     const columns = [...table.columns.keys()];
-    const rows = found.filter((row) => row['types'] !== null);
-    const [first] = rows;
+    const [first] = found;
+    const types = first?.['types'] ?? null;
+    const rows = types === null ? [] : found;
     const tuples = rows.map((row) => columns.map((_, i) => (row[`c${i}`] ?? null) as string | null));
     const at = table.key.map(({ name }) => columns.indexOf(name));
     return {
-      witness: witnessOf(found[0]),
-      relation: first === undefined ? null : relationOf(table, columns, String(first['types'])),
+      witness: witnessOf(first),
+      relation: types === null ? null : relationOf(table, columns, String(types)),
       rows: tuples,
       keys: tuples.map((tuple) => at.map((i) => tuple[i] ?? '')),
       versions: rows.map((row) => String(row['row_version'])),
-      cut: first !== undefined && rows.length < Number(first['all_rows']),
+      cut: rows.length < Number(first?.['all_rows'] ?? 0),
     };
   }
 
@@ -175,13 +178,16 @@ function selectOf(table: TableMapping, which: string): string {
   const bytes = columns.map((c) => `coalesce(pg_column_size(${c}), 0)`).join(' + ');
   const texts = values.map((v, i) => `case when ${v} is distinct from null then concat(${v}) end as c${i}`);
   const types = values.map((v) => `pg_typeof(${v})::oid`).join(', ');
-  return `select ${texts.join(', ')}, concat_ws(',', ${types}) as types, t.row_version, t.all_rows
-            from (select t.*, count(*) over () as all_rows,
-                         sum(t.bytes) over (order by ${order}) - t.bytes as bytes_before
+  return `select t.nth, t.row_version, ${texts.join(', ')},
+                 case t.nth when 1 then array_to_string(array[${types}], ',') end as types,
+                 case t.nth when 1 then t.all_rows end as all_rows
+            from (select t.*, count(*) over () as all_rows, row_number() over keys as nth,
+                         sum(t.bytes) over keys - t.bytes as bytes_before
                     from (select ${columns.map((c, i) => `${c} as v${i}`).join(', ')}, ${bytes} as bytes,
                                  t.xmin::text || t.ctid::text as row_version
-                            from ${quoteTable(table)} as t ${which}) as t) as t
-           where t.bytes_before < ${MOST_BYTES} order by ${order}`;
+                            from ${quoteTable(table)} as t ${which}) as t
+                  window keys as (order by ${order})) as t
+           where t.bytes_before < ${MOST_BYTES}`;
 }
 
 function witnessOf(row: WitnessRow | undefined): Witness {
