@@ -97,9 +97,7 @@ export class GroupMember {
       groupProtocols: [{ name: PROTOCOL.name, metadata }],
     });
     this.#identity = { memberId, generationId };
-    const isLeader = memberId === leaderId;
-    const ids = members.map((member) => member.memberId);
-    const groupAssignment = isLeader ? encodeAssignment(assign(ids, partitionsOf(cluster, topics))) : [];
+    const groupAssignment = memberId === leaderId ? await shareOut(cluster, members, topics) : [];
     const { memberAssignment } = await coordinator.syncGroup({
       groupId,
       memberId,
@@ -129,24 +127,41 @@ export class GroupMember {
   }
 }
 
-function partitionsOf(cluster: Cluster, topics: readonly string[]): TopicPartition[] {
-  return topics.flatMap((topic) =>
+/** While members are replaced one by one, some may read topics that others, the leader too, do not. */
+async function shareOut(
+  cluster: Cluster,
+  members: readonly KafkaJs.GroupMember[],
+  ours: readonly string[],
+): Promise<ReturnType<typeof encodeAssignment>> {
+  const topicsOf = new Map(
+    members.map(({ memberId, memberMetadata }) => {
+      return [memberId, new Set(AssignerProtocol.MemberMetadata.decode(memberMetadata)?.topics)];
+    }),
+  );
+  const topics = [...new Set([...topicsOf.values()].flatMap((own) => [...own]))];
+  const others = topics.filter((topic) => !ours.includes(topic));
+  if (others.length > 0) await cluster.addMultipleTargetTopics(others);
+  const partitions = topics.flatMap((topic) =>
     cluster.findTopicPartitionMetadata(topic).map(({ partitionId }) => ({ topic, partition: partitionId })),
   );
+  return encodeAssignment(assign(topicsOf, partitions));
 }
 
-/** In turn, in a fixed order. */
+/** In a fixed order, each to the one of its topic's members that has the fewest. */
 export function assign(
-  memberIds: readonly string[],
+  topicsOf: ReadonlyMap<string, ReadonlySet<string>>,
   partitions: readonly TopicPartition[],
 ): Map<string, TopicPartition[]> {
-  const members = [...memberIds].sort();
+  const shares = new Map([...topicsOf.keys()].sort().map((memberId) => [memberId, [] as TopicPartition[]]));
   const ordered = [...partitions].sort((a, b) =>
     a.topic === b.topic ? a.partition - b.partition : a.topic < b.topic ? -1 : 1,
   );
-  return new Map(
-    members.map((memberId, m) => [memberId, ordered.filter((_, p) => p % members.length === m)]),
-  );
+  for (const partition of ordered) {
+    const readers = [...shares].filter(([memberId]) => topicsOf.get(memberId)?.has(partition.topic));
+    const [, fewest] = readers.reduce((a, b) => (b[1].length < a[1].length ? b : a));
+    fewest.push(partition);
+  }
+  return shares;
 }
 
 function encodeAssignment(

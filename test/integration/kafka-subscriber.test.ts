@@ -341,6 +341,22 @@ describe('the group', () => {
     await reached(progress, topic, [20]);
     await two.stop();
   });
+
+  it('may read other topics than the leader, as while members are replaced one by one', async () => {
+    const [known, added] = [await kafka.topic(2), await kafka.topic(2)];
+    const progress = new Progress();
+    const leader = start([known], progress.handlers());
+    await kafka.publish([...records(known, 0, 0, 10), ...records(known, 1, 0, 10)]);
+    await reached(progress, known, [10, 10]);
+    const next = start([known, added], progress.handlers());
+    await kafka.publish([...records(added, 0, 0, 10), ...records(added, 1, 0, 10)]);
+    await reached(progress, added, [10, 10]);
+    await leader.stop();
+    expect(await leader.ended).toBeNull();
+    await kafka.publish([...records(known, 0, 10, 10), ...records(known, 1, 10, 10)]);
+    await reached(progress, known, [20, 20]);
+    await next.stop();
+  });
 });
 
 describe('a gap', () => {
