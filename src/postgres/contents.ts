@@ -8,7 +8,9 @@ import { AppError } from '../core/errors.ts';
 import { canonicalKey, type KeyParts } from '../core/keys.ts';
 import type { TableMapping } from '../core/mapping.ts';
 import type { Sql } from './client.ts';
+import { joinKeys } from './key-sql.ts';
 import { createRowReader, type RowsRead } from './rows.ts';
+import { quoteIdentifier, quoteTable } from './sql.ts';
 
 export interface ContentRow {
   readonly key: KeyParts;
@@ -27,9 +29,17 @@ export interface SourceContents {
   readonly page: (after: KeyParts | null, limit: number, signal: AbortSignal) => Promise<ContentPage>;
   /** Keys may be any text: what no row can have finds none. */
   readonly byKeys: (keys: readonly KeyParts[], signal: AbortSignal) => Promise<readonly ContentRow[]>;
+  /** How many of the keys, from the first, have rows that can be held at once: at least one. No row is read for it. */
+  readonly holdable: (keys: readonly KeyParts[], signal: AbortSignal) => Promise<number>;
 }
 
-/** On failure: as `createRowReader`; a table that is locked for longer than the session's lock timeout is POSTGRES_FAILED. */
+/** Of rows held at once, as they are stored, as the reader has it: the row that goes beyond is the last. */
+const MOST_BYTES = 4 * 1024 * 1024;
+
+/**
+ * On failure: as `createRowReader`, `holdable` as `Sql`; a table that is locked for longer than the session's lock timeout
+ * is POSTGRES_FAILED.
+ */
 export function sourceContents(sql: Sql, table: TableMapping): SourceContents {
   const reader = createRowReader(sql);
   const names = table.key.map(({ name }) => name);
@@ -47,6 +57,11 @@ export function sourceContents(sql: Sql, table: TableMapping): SourceContents {
     }));
   }
 
+  /** A uuid in capitals is the row's name to PostgreSQL, but not to the graph. */
+  function canHave(key: KeyParts): boolean {
+    return canonicalKey(table.key, key)?.every((part, i) => part === key[i]) === true;
+  }
+
   return {
     async page(after, limit, signal) {
       const read = unlocked(await reader.range(table, { after, upTo: null }, limit, signal), table);
@@ -54,19 +69,35 @@ export function sourceContents(sql: Sql, table: TableMapping): SourceContents {
       return { rows, last: rows.length < limit && !read.cut };
     },
     async byKeys(keys, signal) {
-      const possible = keys.flatMap((key) => {
-        const canonical = canonicalKey(table.key, key);
-        // A uuid in capitals is the row's name to PostgreSQL, but not to the graph.
-        return canonical?.every((part, i) => part === key[i]) === true ? [canonical] : [];
-      });
       let all: ContentRow[] = [];
-      for (let open = possible; open.length > 0;) {
+      for (let open = keys.filter(canHave); open.length > 0;) {
         const read = unlocked(await reader.keys(table, open, signal), table);
         all = all.concat(contentRows(read));
         const found = new Set(read.keys.map((key) => JSON.stringify(key)));
         open = read.cut ? open.filter((key) => !found.has(JSON.stringify(key))) : [];
       }
       return all;
+    },
+    async holdable(keys, signal) {
+      const possible = [...keys.entries()].filter(([, key]) => canHave(key));
+      const values: unknown[] = [];
+      const join = joinKeys(
+        table.key,
+        possible.map(([, key]) => key),
+        values,
+      );
+      const columns = [...table.columns.keys()].map((name) => `t.${quoteIdentifier(name)}`);
+      const bytes = columns.map((column) => `coalesce(pg_column_size(${column}), 0)`).join(' + ');
+      const [row] = await sql.query<{ beyond: string | null }>(
+        `select min(n) as beyond
+           from (select n, sum(bytes) over (order by n) - bytes as bytes_before
+                   from (select wanted.n, ${bytes} as bytes from ${quoteTable(table)} as t ${join}) as t) as t
+          where bytes_before >= ${MOST_BYTES}`,
+        values,
+        signal,
+      );
+      const [beyond = keys.length] = possible[Number(row?.beyond ?? 0) - 1] ?? [];
+      return beyond;
     },
   };
 }

@@ -29,12 +29,15 @@ export function keyBetween(
   return limits.length === 0 ? 'true' : limits.join(' and ');
 }
 
-/** The join of the rows `t` that have one of the keys, as PostgreSQL writes them; adds its parameters to `values`. */
+/**
+ * The join of the rows `t` that have one of the keys, as PostgreSQL writes them; `wanted.n` is the place of a row's key
+ * among them, from 1. Adds its parameters to `values`.
+ */
 export function joinKeys(key: readonly KeyColumn[], keys: readonly KeyParts[], values: unknown[]): string {
   const arrays = key.map(
     ({ kind }, i) => `$${values.push(keys.map((parts) => parts[i]))}::${KEY_TYPE[kind]}[]`,
   );
   const on = key.map(({ name }, i) => `t.${quoteIdentifier(name)} = wanted.k${i}`);
   const names = key.map((_, i) => `k${i}`);
-  return `join unnest(${arrays.join(', ')}) as wanted(${names.join(', ')}) on ${on.join(' and ')}`;
+  return `join unnest(${arrays.join(', ')}) with ordinality as wanted(${names.join(', ')}, n) on ${on.join(' and ')}`;
 }

@@ -77,6 +77,58 @@ it('are all there, however large: pages are smaller then, and keys are read piec
     expect(found.map(({ key }) => key[0]).sort()).toEqual(all.flat());
   }));
 
+it('are counted by what is stored of them, in the order asked for: so many can be held at once', () =>
+  withRelations(async ({ client }, { holdable }) => {
+    const MIB = 1024 * 1024;
+    const large = 'insert into relation (id, key) values ($1, $2)';
+    await client.query('alter table relation alter column key set storage external');
+    for (const n of [1, 2, 3, 4]) await client.query(large, [uuid(n), 'x'.repeat(2 * MIB)]);
+    await client.query(large, [uuid(5), 'x'.repeat(12 * MIB)]);
+    await client.query('alter table relation alter column key set storage main');
+    for (const n of [6, 7, 8]) await client.query(large, [uuid(n), 'x'.repeat(12 * MIB)]);
+    const count = (...ids: (number | string)[]) =>
+      holdable(
+        ids.map((id) => [typeof id === 'number' ? uuid(id) : id]),
+        never,
+      );
+    expect(await count(1, 2, 3, 4)).toBe(2);
+    expect(await count(4, 6, 3, 2, 1)).toBe(3);
+    // The first one whatever it is, and what goes beyond is the last.
+    expect(await count(5, 6)).toBe(1);
+    expect(await count(6, 5, 7)).toBe(2);
+    // As it is stored: 12 MiB of the same letter are next to nothing.
+    expect(await count(6, 7, 8)).toBe(3);
+    // What no row has, or can have, costs nothing.
+    expect(await count(99, 'no uuid', uuid(5).toUpperCase(), 1, 'no uuid', 2, 98, 3, 4)).toBe(7);
+    expect(await count(99, 'no uuid')).toBe(2);
+  }));
+
+it('are counted by composite keys too', async () => {
+  const source = await createSource(
+    'contents',
+    `create table entity_extract (entity_id uuid, extract_id bigint, link_type text, last_updated_at timestamptz,
+                                  primary key (entity_id, extract_id, link_type))`,
+  );
+  try {
+    await source.client.query(
+      `insert into entity_extract select $1, n, repeat('x', 1000), null from generate_series(1, 5000) n`,
+      [uuid(1)],
+    );
+    const { holdable } = sourceContents(
+      source.database,
+      testMapping('contents').table('public.entity_extract'),
+    );
+    const key = (n: number) => [uuid(1), String(n), 'x'.repeat(1000)];
+    const keys = Array.from({ length: 5000 }, (_, n) => key(5000 - n));
+    const count = await holdable([[uuid(1), 'no number', 'x'], ...keys], never);
+    // 16 + 8 + 1004 bytes each.
+    expect(count).toBe(1 + Math.ceil((4 * 1024 * 1024) / 1028));
+    expect(await holdable([[uuid(1), '1', 'another'], ...keys.slice(0, 100)], never)).toBe(101);
+  } finally {
+    await source.dispose();
+  }
+});
+
 it('are known by their keys alone, whatever is asked for', () =>
   withRelations(async ({ client, url }) => {
     await client.query('insert into relation (id) values ($1), ($2)', [uuid(1), uuid(2)]);

@@ -6,6 +6,7 @@ import { entityTable } from '../../src/core/entity-table.ts';
 import { tableByName } from '../../src/core/mapping.ts';
 import { type Sql } from '../../src/postgres/client.ts';
 import { sourceEntities } from '../../src/postgres/entities.ts';
+import { sourceContents } from '../../src/postgres/contents.ts';
 import { filteredKeys, keyPage } from '../../src/postgres/key-pages.ts';
 import { createRowReader } from '../../src/postgres/rows.ts';
 import { createSampleDatabase, type SampleDatabase } from '../support/sample-database.ts';
@@ -59,6 +60,10 @@ it.each<[string, (sql: Sql) => Promise<unknown>]>([
   [
     'rows of a requested range',
     (sql) => createRowReader(sql).range(table('entity'), { after: [uuid], upTo: null }, 1001, never),
+  ],
+  [
+    'how many rows can be held at once',
+    (sql) => sourceContents(sql, table('entity')).holdable([[uuid]], never),
   ],
 ])('%s', async (_, ask) => {
   const plan = await planOf(ask);
