@@ -17,6 +17,7 @@ import { reportOf } from '../../src/core/check-report.ts';
 import { reportFile } from '../../src/ops/report-file.ts';
 import { spoolFile } from '../../src/ops/spool-file.ts';
 import { check, type CheckOptions, type Spool } from '../../src/pipelines/reconcile/check.ts';
+import type { EntityContents } from '../../src/pipelines/reconcile/deep.ts';
 
 const OF = { slot: 'a slot', types: null };
 const idOf = (n: number) => `id-${String(n).padStart(7, '0')}`;
@@ -171,6 +172,68 @@ describe('a check that is ended and resumed', () => {
     const { counts } = await check(options, after, signal);
     await after.close();
     expect(counts.missing).toBe(Array.from({ length: 5000 }, (_, n) => n).filter(drifts).length);
+  });
+});
+
+describe('candidates that are too large to be held at once', () => {
+  /** 2,500 that are missing in the graph, of which 400 can be held. */
+  function large() {
+    const { options } = sides(2500, () => true);
+    const read: number[] = [];
+    const contents: EntityContents = {
+      deep: true,
+      diffs: false,
+      verdict: (row, node) => (row === null ? null : node === null ? 'missing' : 'ok'),
+      source: {
+        holdable: (ids) => Promise.resolve(Math.min(ids.length, 400)),
+        byIds(ids) {
+          read.push(ids.length);
+          return Promise.resolve(ids.map((id) => ({ id, micros: 1n, version: 'v', content: new Map() })));
+        },
+      },
+      graph: { byIds: () => Promise.resolve([]) },
+    };
+    return { options: { ...options, contents }, read };
+  }
+
+  async function confirmedIn(spool: Spool) {
+    const confirmed: number[] = [];
+    const ids: string[] = [];
+    for await (const line of spool.lines()) {
+      if (!('confirmed' in line)) continue;
+      confirmed.push(line.confirmed);
+      ids.push(...line.drift.map(([id]) => id));
+    }
+    return { confirmed, ids };
+  }
+  const all = {
+    confirmed: [400, 400, 400, 400, 400, 400, 100],
+    ids: Array.from({ length: 2500 }, (_, n) => idOf(n)),
+  };
+
+  it('are confirmed in order, as many at a time, until there are none', async () => {
+    const { options, read } = large();
+    const spool = await opened(nextResults());
+    const { counts, open } = await check(options, spool, signal);
+    expect([counts.missing, open]).toEqual([2500, []]);
+    expect(await confirmedIn(spool)).toEqual(all);
+    // Before and after.
+    expect(read).toEqual(all.confirmed.flatMap((n) => [n, n]));
+    await spool.close();
+  });
+
+  it('are not lost, nor confirmed twice, if the check is ended between them', async () => {
+    const results = nextResults();
+    const { options } = large();
+    const before = await opened(results);
+    let waits = 0;
+    const caughtUp = () => (++waits > 3 ? Promise.reject(new Error('ended')) : Promise.resolve());
+    await expect(check({ ...options, caughtUp }, before, signal)).rejects.toThrow('ended');
+    await before.close();
+    const after = await opened(results, true);
+    await check(options, after, signal);
+    expect(await confirmedIn(after)).toEqual(all);
+    await after.close();
   });
 });
 

@@ -3,13 +3,14 @@
  *
  *   pages ─▶ spool ─▶ the longest open candidates ─▶ confirm ─▶ spool
  *
- * Guarantee: memory does not grow with the drift. Whatever ends the run, another goes on behind the last page in the
- * spool; only pages that were being read are read again.
+ * Guarantee: memory does not grow with the drift, nor with how large rows are (at-once.ts). Whatever ends the run,
+ * another goes on behind the last page in the spool; only pages that were being read are read again.
  */
 import { type CheckState, type SpoolLine, stateOf } from '../../core/check-spool.ts';
 import { compareIds, type Drift, verdictOf } from '../../core/drift.ts';
 import type { GraphEntities } from '../../neo4j/entities.ts';
 import type { SourceEntities } from '../../postgres/entities.ts';
+import { AT_ONCE, firstOf } from './at-once.ts';
 import { confirm, type Confirmed, type Confirming, patienceOf } from './confirm.ts';
 import { diffsOf, type EntityContents, unlike } from './deep.ts';
 import { scan, type ScanSources } from './scan.ts';
@@ -36,10 +37,6 @@ export interface CheckOptions extends ScanSources, Omit<Confirming, 'snapshot'> 
   readonly throttle: Throttle | null;
 }
 
-const CANDIDATES = 1000;
-/** Of candidates with all that they hold. */
-const CANDIDATES_WHOLE = 200;
-
 /** Resolves, when all is compared and confirmed, to what the spool says. */
 export async function check(options: CheckOptions, spool: Spool, signal: AbortSignal): Promise<CheckState> {
   const { counts, start, open: left } = await stateOf(spool.lines());
@@ -48,7 +45,6 @@ export async function check(options: CheckOptions, spool: Spool, signal: AbortSi
   let compared = Object.values(counts).reduce((sum, n) => sum + n, open.length);
   let written = Promise.resolve();
   let confirming = Promise.resolve();
-  const most = options.contents === undefined ? CANDIDATES : CANDIDATES_WHOLE;
   const patience = patienceOf(options);
   options.onProgress(compared);
 
@@ -60,8 +56,9 @@ export async function check(options: CheckOptions, spool: Spool, signal: AbortSi
 
   async function handOver(): Promise<void> {
     await confirming;
-    confirming = confirmBatch(open.slice(0, most));
-    open = open.slice(most);
+    const ids = await firstOf(open, options.contents?.source ?? {}, signal);
+    confirming = confirmBatch(ids);
+    open = open.slice(ids.length);
     // Its failure is thrown by whoever waits for it next.
     confirming.catch(() => undefined);
   }
@@ -84,7 +81,7 @@ export async function check(options: CheckOptions, spool: Spool, signal: AbortSi
     open = open.concat(candidates);
     compared += pairs.length;
     options.onProgress(compared);
-    while (open.length >= most) await handOver();
+    while (open.length >= AT_ONCE) await handOver();
     await options.throttle?.(signal);
   }
   while (open.length > 0) await handOver();

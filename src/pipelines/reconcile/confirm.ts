@@ -14,6 +14,7 @@ import { isDeepStrictEqual } from 'node:util';
 import type { Drift, Verdict } from '../../core/drift.ts';
 import { isAppError } from '../../core/errors.ts';
 import type { Seen, SourceEntities } from '../../postgres/entities.ts';
+import type { Holding } from './at-once.ts';
 import { pairsOf } from './scan.ts';
 
 export interface Versioned {
@@ -30,7 +31,9 @@ export interface Positioned {
 
 /** How the two sides of something are read again, and what is said of them. */
 export interface Comparing<S extends Versioned, G extends Positioned> {
-  readonly source: { readonly byIds: (ids: readonly string[], signal: AbortSignal) => Promise<readonly S[]> };
+  readonly source: Holding & {
+    readonly byIds: (ids: readonly string[], signal: AbortSignal) => Promise<readonly S[]>;
+  };
   readonly graph: { readonly byIds: (ids: readonly string[]) => Promise<readonly G[]> };
   /** Null: on neither side. */
   readonly verdict: (source: S | null, graph: G | null) => Verdict | null;

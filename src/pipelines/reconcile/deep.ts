@@ -11,6 +11,7 @@ import type { Graph } from '../../neo4j/client.ts';
 import { graphContents } from '../../neo4j/contents.ts';
 import type { Sql } from '../../postgres/client.ts';
 import { sourceContents } from '../../postgres/contents.ts';
+import { piecesOf } from './at-once.ts';
 import type { Comparing, Confirmed, Positioned, Versioned } from './confirm.ts';
 import { pairsOf } from './scan.ts';
 
@@ -37,6 +38,11 @@ export function entityContents(
     diffs,
     verdict: deep ? verdictByContent : verdictOf,
     source: {
+      holdable: (ids, signal) =>
+        rows.holdable(
+          ids.map((id) => [id]),
+          signal,
+        ),
       async byIds(ids, signal) {
         const found = await rows.byKeys(
           ids.map((id) => [id]),
@@ -62,9 +68,6 @@ export function entityContents(
   };
 }
 
-/** Of entities with all that they hold, at once: they may be large. */
-const READ_WHOLE = 100;
-
 /** Of those with equal timestamps, if that is not enough, the ids that have to be looked at more closely. */
 export async function unlike(
   pairs: readonly Pair[],
@@ -74,8 +77,7 @@ export async function unlike(
   const equal = pairs.filter((pair) => verdictOf(pair.source, pair.graph) === 'ok').map(({ id }) => id);
   const found = new Set<string>();
   if (!deep) return found;
-  for (let i = 0; i < equal.length; i += READ_WHOLE) {
-    const ids = equal.slice(i, i + READ_WHOLE);
+  for await (const ids of piecesOf(equal, source, signal)) {
     const whole = pairsOf(ids, await source.byIds(ids, signal), await graph.byIds(ids));
     for (const { id, ...pair } of whole) if (verdict(pair.source, pair.graph) !== 'ok') found.add(id);
   }

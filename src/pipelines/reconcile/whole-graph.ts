@@ -7,7 +7,7 @@
  *   stubs that nothing holds ─▶ wait ─▶ those that are still that ─▶ spool
  *
  * The sides need no common order: a composite key is JSON text in the graph. A key with a row is looked at in the first
- * pass, one without in the second. Memory: a page, and at most as many candidates again as are confirmed at once.
+ * pass, one without in the second. Memory: a page, which is small if its rows are large, and what is confirmed at once.
  */
 import { type Content, contentOfRow, verdictOfAll } from '../../core/content.ts';
 import { type GraphKey, graphKey, type KeyParts, partsOf } from '../../core/keys.ts';
@@ -18,6 +18,7 @@ import { graphContents, idleStubs } from '../../neo4j/contents.ts';
 import type { Sql } from '../../postgres/client.ts';
 import { type ContentRow, sourceContents } from '../../postgres/contents.ts';
 import { existingKeys } from '../../postgres/key-pages.ts';
+import { AT_ONCE, firstOf } from './at-once.ts';
 import type { Spool } from './check.ts';
 import {
   type Comparing,
@@ -73,8 +74,6 @@ export interface TableContents extends Comparing<SourceRow, Bearers> {
   readonly rowless: (ids: readonly string[], signal: AbortSignal) => Promise<readonly string[]>;
 }
 
-const CANDIDATES = 1000;
-
 export async function checkWholeGraph(
   options: WholeGraphOptions,
   spool: Spool,
@@ -100,7 +99,8 @@ async function checkTable(
 
   async function settle(): Promise<void> {
     const confirming = { ...options, maxWaitMs: patience.ms };
-    const confirmed = await confirm(candidates.slice(0, CANDIDATES), contents, confirming, signal);
+    const ids = await firstOf(candidates, contents.source, signal);
+    const confirmed = await confirm(ids, contents, confirming, signal);
     patience.note(confirmed.inTime);
     const drift = confirmed.drift.map(({ id, verdict }): [string[], WholeGraphDrift] => [
       [...keyOf(id)],
@@ -115,14 +115,14 @@ async function checkTable(
       unconfirmed,
       unnamed,
     });
-    candidates = candidates.slice(CANDIDATES);
+    candidates = candidates.slice(ids.length);
     ok = 0;
     unnamed = 0;
   }
 
   async function pageDone(keys: number): Promise<void> {
     options.onCompared?.(keys);
-    while (candidates.length >= CANDIDATES) await settle();
+    while (candidates.length >= AT_ONCE) await settle();
     await throttle?.(signal);
     signal.throwIfAborted();
   }
@@ -147,7 +147,8 @@ async function checkTable(
     unnamed += page.unnamed;
     await pageDone(page.ids.length + page.unnamed);
   }
-  await settle();
+  do await settle();
+  while (candidates.length > 0);
 }
 
 /** Their last relationship takes them along in its own transaction, and they come with their first. */
@@ -182,7 +183,10 @@ export function tableContents(sql: Sql, graph: Graph, table: TableMapping): Tabl
       const page = await rows.page(after === null ? null : keyOf(after), limit, signal);
       return { rows: page.rows.map(rowOf), last: page.last };
     },
-    source: { byIds: async (ids, signal) => (await rows.byKeys(ids.map(keyOf), signal)).map(rowOf) },
+    source: {
+      holdable: (ids, signal) => rows.holdable(ids.map(keyOf), signal),
+      byIds: async (ids, signal) => (await rows.byKeys(ids.map(keyOf), signal)).map(rowOf),
+    },
     graph: {
       async byIds(ids) {
         const byKey = new Map(ids.map((id): [GraphKey, string] => [graphKey(table.key, keyOf(id)), id]));

@@ -1,0 +1,65 @@
+/** The comparison of whole tables on both servers, where rows are large. */
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import type { SpoolLine } from '../../src/core/check-spool.ts';
+import { checkWholeGraph } from '../../src/pipelines/reconcile/whole-graph.ts';
+import { createSource, type Source } from '../support/postgres-source.ts';
+import { createTestGraph, type TestGraph } from '../support/test-graph.ts';
+
+let source: Source;
+let own: TestGraph;
+beforeAll(async () => {
+  own = await createTestGraph('whole');
+  source = await createSource(
+    'whole',
+    `create table extract (id bigint primary key, kind text, value text, meta jsonb, created_at timestamptz,
+                           last_updated_at timestamptz)`,
+  );
+});
+afterAll(async () => {
+  await source.dispose();
+  await own.dispose();
+});
+
+it('confirms in order as many as can be held at once, until there are none', async () => {
+  await source.client.query('alter table extract alter column value set storage external');
+  await source.client.query(
+    `insert into extract select n, 'uri', repeat('x', 3 * 1024 * 1024), '{}', now(), now() from generate_series(1, 7) n`,
+  );
+  await own.cypher('UNWIND [100, 101] AS id CREATE (:Extract {id: id})');
+  const lines: SpoolLine[] = [];
+  let waits = 0;
+  await checkWholeGraph(
+    {
+      mapping: { ...own.mapping, tables: [] },
+      tables: [own.table('public.extract')],
+      sql: source.database,
+      graph: own.graph,
+      snapshot: () => Promise.resolve({ xmin: 2n, xmax: 2n, next: 2n, running: [], synchronous: false }),
+      caughtUp() {
+        waits++;
+        return Promise.resolve();
+      },
+      maxWaitMs: 10_000,
+      readTwice: false,
+      run: 'this one',
+      reading: () => ({ batchSize: 1000, ahead: 0 }),
+      throttle: null,
+    },
+    {
+      append(line) {
+        lines.push(line);
+        return Promise.resolve();
+      },
+    } as Parameters<typeof checkWholeGraph>[1],
+    new AbortController().signal,
+  );
+  const missing = (...ids: string[]) => ids.map((id) => [[id], 'missing']);
+  const notDeleted = (...ids: string[]) => ids.map((id) => [[id], 'not_deleted']);
+  expect(lines.map((line) => ('drift' in line ? line.drift : null))).toEqual([
+    missing('1', '2'),
+    missing('3', '4'),
+    missing('5', '6'),
+    [...missing('7'), ...notDeleted('100', '101')],
+  ]);
+  expect(waits).toBe(4);
+});
