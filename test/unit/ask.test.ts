@@ -1,4 +1,5 @@
 /** How a repair ends when the stream does: it asks for no more than what may still be answered. */
+import { setTimeout as delay } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { AppError } from '../../src/core/errors.ts';
 import { type Asking, mended, mendInBatches } from '../../src/pipelines/reconcile/ask.ts';
@@ -67,5 +68,82 @@ describe('a repair', () => {
     const { asked, left } = await repaired({ mend: late, caughtUp, maxWaitMs: 1000, answered: 1000 });
     expect(asked).toEqual([1000]);
     expect(left).toMatchObject({ count: 2500, unasked: 1500 });
+  });
+});
+
+describe('what is too large to be held at once is looked at', () => {
+  /** Ten, of which four can be held, and some stay missing in the graph. */
+  async function looked(
+    missing: readonly number[],
+    {
+      caughtUp,
+      maxWaitMs,
+      readMs = 0,
+    }: Pick<Asking, 'caughtUp' | 'maxWaitMs'> & { readonly readMs?: number },
+  ) {
+    const reads = { source: [] as number[], graph: [] as number[] };
+    const waits: number[] = [];
+    const stream = { stopped: false };
+    const one = (id: string) => ({ id, version: '1', position: '' });
+    const left = await mended(
+      Array.from({ length: 10 }, (_, n) => idOf(n)),
+      () => Promise.resolve(),
+      {
+        source: {
+          holdable: (ids) => Promise.resolve(Math.min(ids.length, 4)),
+          async byIds(ids) {
+            reads.source.push(ids.length);
+            await delay(readMs);
+            return ids.map(one);
+          },
+        },
+        graph: {
+          byIds(ids) {
+            reads.graph.push(ids.length);
+            return Promise.resolve(ids.filter((id) => !missing.map(idOf).includes(id)).map(one));
+          },
+        },
+        verdict: (row, node) => (row === null ? null : node === null ? 'missing' : 'ok'),
+      },
+      {
+        mend,
+        caughtUp(timeoutMs) {
+          waits.push(timeoutMs);
+          return caughtUp(timeoutMs);
+        },
+        maxWaitMs,
+        stream,
+      },
+      signal,
+    );
+    return { left, reads, waits, stopped: stream.stopped };
+  }
+
+  it('as many at a time, and all of it', async () => {
+    const { left, reads } = await looked([], { caughtUp, maxWaitMs: 1000 });
+    expect(left).toEqual([]);
+    expect(reads).toEqual({ source: [4, 4, 4, 4, 2, 2], graph: [4, 4, 2] });
+  });
+
+  it('again, where it differs, until time is up', async () => {
+    const { left, reads, stopped } = await looked([1, 3, 4, 7, 9], { caughtUp, maxWaitMs: 500 });
+    expect(left).toEqual([1, 3, 4, 7, 9].map(idOf));
+    expect(reads.graph.slice(0, 5)).toEqual([4, 4, 2, 4, 1]);
+    expect(stopped).toBe(false);
+  });
+
+  it('once, and without much waiting, when the graph does not catch up', async () => {
+    const { left, waits, stopped } = await looked([8], { caughtUp: late, maxWaitMs: 1000 });
+    expect(left).toEqual([idOf(8)]);
+    expect(waits).toEqual([expect.closeTo(1000, -1), 1, 1]);
+    expect(stopped).toBe(true);
+  });
+
+  it('however long it takes to read: the stream has as much time after that', async () => {
+    const { left, waits, stopped } = await looked([], { caughtUp, maxWaitMs: 50, readMs: 30 });
+    expect(left).toEqual([]);
+    expect(waits).toHaveLength(3);
+    expect(Math.min(...waits)).toBeGreaterThan(40);
+    expect(stopped).toBe(false);
   });
 });

@@ -13,6 +13,7 @@ import type { TableMapping } from '../../core/mapping.ts';
 import { keyRequests } from '../../core/republish.ts';
 import type { Sql } from '../../postgres/client.ts';
 import { requestRepublish } from '../../postgres/messages.ts';
+import { piecesOf } from './at-once.ts';
 import { type Comparing, type Confirming, type Positioned, reached, type Versioned } from './confirm.ts';
 import { pairsOf } from './scan.ts';
 
@@ -96,7 +97,7 @@ export function byRequest(
 export async function mended<S extends Versioned, G extends Positioned>(
   ids: readonly string[],
   ask: () => Promise<void>,
-  { source, graph, verdict }: Comparing<S, G>,
+  comparing: Comparing<S, G>,
   asking: Asking,
   signal: AbortSignal,
 ): Promise<readonly string[]> {
@@ -109,19 +110,32 @@ export async function mended<S extends Versioned, G extends Positioned>(
     return ids;
   }
   const deadline = performance.now() + maxWaitMs;
-  let open = ids;
-  for (;;) {
-    const before = await source.byIds(open, signal);
-    const inTime = await reached(asking, deadline);
-    const pairs = pairsOf(open, before, await graph.byIds(open));
-    // As in `confirm`: what equals either reading differs from the other by a change on its way.
-    const after = new Map((await source.byIds(open, signal)).map((row) => [row.id, row]));
-    const differs = (row: S | null, found: G | null) => !['ok', null].includes(verdict(row, found));
-    open = pairs
-      .filter((pair) => differs(pair.source, pair.graph) && differs(after.get(pair.id) ?? null, pair.graph))
-      .map(({ id }) => id);
-    if (!inTime) stream.stopped = true;
-    if (open.length === 0 || !inTime || performance.now() > deadline) return open;
+  for (let open = ids; ;) {
+    const differ: string[] = [];
+    for await (const piece of piecesOf(open, comparing.source, signal))
+      differ.push(...(await stillDiffering(piece, comparing, asking, signal)));
+    open = differ;
+    if (open.length === 0 || stream.stopped || performance.now() > deadline) return open;
     await delay(LOOK_AGAIN_MS, undefined, { signal });
   }
+}
+
+/** Looks once; not for long where the graph has not caught up with what was looked at before. */
+async function stillDiffering<S extends Versioned, G extends Positioned>(
+  ids: readonly string[],
+  { source, graph, verdict }: Comparing<S, G>,
+  asking: Asking,
+  signal: AbortSignal,
+): Promise<readonly string[]> {
+  const { stream, maxWaitMs } = asking;
+  const before = await source.byIds(ids, signal);
+  // A deadline of its own: to read what is large takes time too, which is not the stream's.
+  if (!(await reached(asking, performance.now() + (stream.stopped ? 0 : maxWaitMs)))) stream.stopped = true;
+  const pairs = pairsOf(ids, before, await graph.byIds(ids));
+  // As in `confirm`: what equals either reading differs from the other by a change on its way.
+  const after = new Map((await source.byIds(ids, signal)).map((row) => [row.id, row]));
+  const differs = (row: S | null, found: G | null) => !['ok', null].includes(verdict(row, found));
+  return pairs
+    .filter((pair) => differs(pair.source, pair.graph) && differs(after.get(pair.id) ?? null, pair.graph))
+    .map(({ id }) => id);
 }
