@@ -1,6 +1,8 @@
-/** The comparison of whole tables on both servers, where rows are large. */
+/** What is compared with all that it holds, on both servers, where rows are large. */
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { SpoolLine } from '../../src/core/check-spool.ts';
+import { entityTable } from '../../src/core/entity-table.ts';
+import { entityContents } from '../../src/pipelines/reconcile/deep.ts';
 import { checkWholeGraph } from '../../src/pipelines/reconcile/whole-graph.ts';
 import { createSource, type Source } from '../support/postgres-source.ts';
 import { createTestGraph, type TestGraph } from '../support/test-graph.ts';
@@ -12,7 +14,9 @@ beforeAll(async () => {
   source = await createSource(
     'whole',
     `create table extract (id bigint primary key, kind text, value text, meta jsonb, created_at timestamptz,
-                           last_updated_at timestamptz)`,
+                           last_updated_at timestamptz);
+     create table entity (id uuid primary key, type text, data jsonb, meta jsonb, created_at timestamptz,
+                          last_updated_at timestamptz)`,
   );
 });
 afterAll(async () => {
@@ -20,7 +24,7 @@ afterAll(async () => {
   await own.dispose();
 });
 
-it('confirms in order as many as can be held at once, until there are none', async () => {
+it('tables: as many as can be held at once are confirmed in order, until there are none', async () => {
   await source.client.query('alter table extract alter column value set storage external');
   await source.client.query(
     `insert into extract select n, 'uri', repeat('x', 3 * 1024 * 1024), '{}', now(), now() from generate_series(1, 7) n`,
@@ -62,4 +66,17 @@ it('confirms in order as many as can be held at once, until there are none', asy
     [...missing('7'), ...notDeleted('100', '101')],
   ]);
   expect(waits).toBe(4);
+});
+
+it('entities: PostgreSQL says how many can be held at once', async () => {
+  const ids = [1, 2, 3, 4].map((n) => `0a000000-0000-4000-8000-00000000000${n}`);
+  await source.client.query('alter table entity alter column data set storage external');
+  await source.client.query(
+    `insert into entity select id, 'ttp', jsonb_build_object('title', repeat('x', 3 * 1024 * 1024)), '{}', now(), now()
+       from unnest($1::uuid[]) id`,
+    [ids],
+  );
+  const entities = entityTable(own.mapping);
+  const contents = entityContents(source.database, own.graph, entities, { deep: true, diffs: false });
+  expect(await contents.source.holdable?.(['no uuid', ...ids], new AbortController().signal)).toBe(3);
 });
