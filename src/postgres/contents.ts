@@ -8,9 +8,7 @@ import { AppError } from '../core/errors.ts';
 import { canonicalKey, type KeyParts } from '../core/keys.ts';
 import type { TableMapping } from '../core/mapping.ts';
 import type { Sql } from './client.ts';
-import { joinKeys } from './key-sql.ts';
 import { createRowReader, type RowsRead } from './rows.ts';
-import { quoteIdentifier, quoteTable } from './sql.ts';
 
 export interface ContentRow {
   readonly key: KeyParts;
@@ -33,13 +31,7 @@ export interface SourceContents {
   readonly holdable: (keys: readonly KeyParts[], signal: AbortSignal) => Promise<number>;
 }
 
-/** Of rows held at once, as they are stored, as the reader has it: the row that goes beyond is the last. */
-const MOST_BYTES = 4 * 1024 * 1024;
-
-/**
- * On failure: as `createRowReader`, `holdable` as `Sql`; a table that is locked for longer than the session's lock timeout
- * is POSTGRES_FAILED.
- */
+/** On failure: as `createRowReader`; a table that is locked for longer than the session's lock timeout is POSTGRES_FAILED. */
 export function sourceContents(sql: Sql, table: TableMapping): SourceContents {
   const reader = createRowReader(sql);
   const names = table.key.map(({ name }) => name);
@@ -80,29 +72,18 @@ export function sourceContents(sql: Sql, table: TableMapping): SourceContents {
     },
     async holdable(keys, signal) {
       const possible = [...keys.entries()].filter(([, key]) => canHave(key));
-      const values: unknown[] = [];
-      const join = joinKeys(
-        table.key,
+      const fitting = await reader.fitting(
+        table,
         possible.map(([, key]) => key),
-        values,
-      );
-      const columns = [...table.columns.keys()].map((name) => `t.${quoteIdentifier(name)}`);
-      const bytes = columns.map((column) => `coalesce(pg_column_size(${column}), 0)`).join(' + ');
-      const [row] = await sql.query<{ beyond: string | null }>(
-        `select min(n) as beyond
-           from (select n, sum(bytes) over (order by n) - bytes as bytes_before
-                   from (select wanted.n, ${bytes} as bytes from ${quoteTable(table)} as t ${join}) as t) as t
-          where bytes_before >= ${MOST_BYTES}`,
-        values,
         signal,
       );
-      const [beyond = keys.length] = possible[Number(row?.beyond ?? 0) - 1] ?? [];
+      const [beyond = keys.length] = possible[unlocked(fitting, table)] ?? [];
       return beyond;
     },
   };
 }
 
-function unlocked(read: RowsRead | null, { table }: TableMapping): RowsRead {
+function unlocked<T>(read: T | null, { table }: TableMapping): T {
   if (read === null) throw new AppError('POSTGRES_FAILED', `The table ${table} is locked.`);
   return read;
 }

@@ -44,6 +44,12 @@ export interface RowReader {
     keys: readonly KeyParts[],
     signal: AbortSignal,
   ) => Promise<RowsRead | null>;
+  /** How many of the keys, from the first, have rows that can be read at once. No row is read for it. */
+  readonly fitting: (
+    table: TableMapping,
+    keys: readonly KeyParts[],
+    signal: AbortSignal,
+  ) => Promise<number | null>;
   /** The first `limit` rows of those in `(after, upTo]`; null: no bound. */
   readonly range: (
     table: TableMapping,
@@ -92,6 +98,26 @@ export async function readWitness(sql: Sql, signal?: AbortSignal): Promise<Witne
 export function createRowReader(sql: Sql): RowReader {
   const relations = new Map<string, Relation>();
 
+  async function select<Row extends object>(
+    { table }: TableMapping,
+    statement: string,
+    values: readonly unknown[],
+    signal: AbortSignal,
+  ): Promise<readonly Row[] | null> {
+    try {
+      return await sql.query<Row>(statement, values, signal);
+    } catch (error) {
+      if (!(error instanceof AppError)) throw error;
+      const sqlState = String(error.context['sqlState']);
+      if (sqlState === LOCKED) return null;
+      if (!DOES_NOT_FIT.has(sqlState)) throw error;
+      throw new AppError('POSTGRES_SCHEMA', `The table ${table} no longer has what its mapping reads.`, {
+        cause: error,
+        context: { table, sqlState },
+      });
+    }
+  }
+
   async function read(
     table: TableMapping,
     found: string,
@@ -100,23 +126,8 @@ export function createRowReader(sql: Sql): RowReader {
   ): Promise<RowsRead | null> {
     // The first row has what is said once.
     const statement = `select * from (${WITNESS}, 1::bigint as nth) as witness full join (${found}) as found using (nth) order by nth`;
-    try {
-      const rows = await sql.query<FoundRow>(statement, values, signal);
-      return rowsRead(table, rows);
-    } catch (error) {
-      if (!(error instanceof AppError)) throw error;
-      const sqlState = String(error.context['sqlState']);
-      if (sqlState === LOCKED) return null;
-      if (!DOES_NOT_FIT.has(sqlState)) throw error;
-      throw new AppError(
-        'POSTGRES_SCHEMA',
-        `The table ${table.table} no longer has what its mapping reads.`,
-        {
-          cause: error,
-          context: { table: table.table, sqlState },
-        },
-      );
-    }
+    const rows = await select<FoundRow>(table, statement, values, signal);
+    return rows === null ? null : rowsRead(table, rows);
   }
 
   function rowsRead(table: TableMapping, found: readonly FoundRow[]): RowsRead {
@@ -157,6 +168,16 @@ export function createRowReader(sql: Sql): RowReader {
       const values: unknown[] = [];
       return read(table, selectOf(table, joinKeys(table.key, keys, values)), values, signal);
     },
+    async fitting(table, keys, signal) {
+      const values: unknown[] = [];
+      const join = joinKeys(table.key, keys, values);
+      const statement = `select min(n)::int as first
+        from (select n, sum(bytes) over (order by n) - bytes as bytes_before
+                from (select wanted.n, ${bytesOf(table)} as bytes from ${quoteTable(table)} as t ${join}) as t) as t
+       where bytes_before >= ${MOST_BYTES}`;
+      const found = await select<{ first: number | null }>(table, statement, values, signal);
+      return found === null ? null : (found[0]?.first ?? keys.length + 1) - 1;
+    },
     range(table, bounds, limit, signal) {
       const values: unknown[] = [];
       const order = keyOrder(table.key);
@@ -175,7 +196,6 @@ function selectOf(table: TableMapping, which: string): string {
   const columns = names.map((name) => `t.${quoteIdentifier(name)}`);
   const values = columns.map((_, i) => `t.v${i}`);
   const order = keyOrder(table.key.map((part) => ({ ...part, name: `v${names.indexOf(part.name)}` })));
-  const bytes = columns.map((c) => `coalesce(pg_column_size(${c}), 0)`).join(' + ');
   const texts = values.map((v, i) => `case when ${v} is distinct from null then concat(${v}) end as c${i}`);
   const types = values.map((v) => `pg_typeof(${v})::oid`).join(', ');
   return `select t.nth, t.row_version, ${texts.join(', ')},
@@ -183,11 +203,18 @@ function selectOf(table: TableMapping, which: string): string {
                  case t.nth when 1 then t.all_rows end as all_rows
             from (select t.*, count(*) over () as all_rows, row_number() over keys as nth,
                          sum(t.bytes) over keys - t.bytes as bytes_before
-                    from (select ${columns.map((c, i) => `${c} as v${i}`).join(', ')}, ${bytes} as bytes,
+                    from (select ${columns.map((c, i) => `${c} as v${i}`).join(', ')}, ${bytesOf(table)} as bytes,
                                  t.xmin::text || t.ctid::text as row_version
                             from ${quoteTable(table)} as t ${which}) as t
                   window keys as (order by ${order})) as t
            where t.bytes_before < ${MOST_BYTES}`;
+}
+
+/** Of a row `t`, as stored: nothing is decompressed for it. */
+function bytesOf(table: TableMapping): string {
+  return [...table.columns.keys()]
+    .map((name) => `coalesce(pg_column_size(t.${quoteIdentifier(name)}), 0)`)
+    .join(' + ');
 }
 
 function witnessOf(row: WitnessRow | undefined): Witness {

@@ -67,7 +67,7 @@ async function subject({ snapshots, rows = 1 }: { snapshots: string[]; rows?: nu
       cut: false,
     });
   };
-  const reader: RowReader = { keys: read, range: read };
+  const reader: Pick<RowReader, 'keys' | 'range'> = { keys: read, range: read };
   const observed = {
     systemIdentifier: '1',
     timeline: 1,

@@ -35,7 +35,7 @@ import type { Expectation, Visibility } from './visibility.ts';
 export interface RepublisherOptions {
   readonly mapping: Mapping;
   readonly sql: Sql;
-  readonly rows: RowReader;
+  readonly rows: Pick<RowReader, 'keys' | 'range'>;
   readonly visibility: Visibility;
   readonly encoder: RecordEncoder;
   /** Called when nothing is left of the request. */
