@@ -66,6 +66,10 @@ export function registerGraph(program: Command): void {
     .command('recover')
     .description('after a gap: say what is wrong, begin anew, and prove the graph again')
     .option('--yes', 'begin without asking', false)
+    .option(
+      '--replaces <system-identifier/database>',
+      'the source whose data the graph holds: this database has taken its place',
+    )
     .action(async (options: RecoverOptions) => {
       const { runRecover } = await import('./recover.ts');
       await runRecover(options);

@@ -62,7 +62,8 @@ export async function runStatus(json: boolean): Promise<void> {
         }),
         gaps: async () => {
           const signal = AbortSignal.timeout(CONTROL_TIMEOUT_MS);
-          return (await findGap({ mapping, databaseUrl, sql, client, graph }, signal)).reasons;
+          return (await findGap({ mapping, databaseUrl, sql, client, graph, replaces: null }, signal))
+            .reasons;
         },
       },
       Date.now(),

@@ -7,6 +7,7 @@ import { beginRecovery, finishEmptying } from '../pipelines/recover/recover.ts';
 import { type Proof, proveByChecks } from '../pipelines/prove.ts';
 import { findGap, type Gap } from '../pipelines/recover/gap.ts';
 import { checkSource, openControl } from '../pipelines/publish/prepare.ts';
+import { nameOfSource } from '../pipelines/same-source.ts';
 import { waitForGraph, type WaitSources, waitUntilLoaded } from '../pipelines/wait.ts';
 import { lockRun, REPAIR, type RunLock } from '../postgres/run-lock.ts';
 import { requireConfirmation } from './confirmation.ts';
@@ -19,13 +20,15 @@ import { checkWhole } from './whole-check.ts';
 export interface RecoverOptions {
   /** Begin without asking. */
   readonly yes: boolean;
+  /** The other source whose data the graph holds, where nothing else tells that this one took its place. */
+  readonly replaces?: string;
 }
 
 const RECOVER = 'graph recover';
 const CONFIRMATION = { question: 'Type "recover" to begin: ', word: 'recover' } as const;
 const SAY_EVERY_MS = 10_000;
 
-export async function runRecover({ yes }: RecoverOptions): Promise<void> {
+export async function runRecover(options: RecoverOptions): Promise<void> {
   const context = enabledGraphContext('recover', SERVERS);
   const stop = stopSignal();
   const { slot } = context.mapping.source;
@@ -33,7 +36,7 @@ export async function runRecover({ yes }: RecoverOptions): Promise<void> {
   try {
     for (const what of [RECOVER, REPAIR])
       locks.push(await lockRun(context.databaseUrl, what, slot, stop.fail, RECOVER));
-    await withServers(context, (servers) => recover(context, servers, yes, stop.signal));
+    await withServers(context, (servers) => recover(context, servers, options, stop.signal));
   } catch (error) {
     if (!stop.signal.aborted) throw error;
     process.exitCode = exitCodeOf(stop.signal.reason);
@@ -46,11 +49,11 @@ export async function runRecover({ yes }: RecoverOptions): Promise<void> {
 async function recover(
   context: GraphContext,
   servers: Servers,
-  yes: boolean,
+  { yes, replaces }: RecoverOptions,
   signal: AbortSignal,
 ): Promise<void> {
   const { mapping, databaseUrl } = context;
-  const gap = await findGap({ mapping, databaseUrl, ...servers }, signal);
+  const gap = await findGap({ mapping, databaseUrl, ...servers, replaces: replaces ?? null }, signal);
   if (gap.reasons.length > 0) {
     process.stdout.write(whatIsWrong(gap, mapping.tables.length));
     if (!yes) await requireConfirmation(CONFIRMATION, process.stdin, process.stderr, signal);
@@ -68,7 +71,7 @@ async function recover(
   );
 }
 
-function whatIsWrong({ reasons, slot, next, emptying }: Gap, tables: number): string {
+function whatIsWrong({ reasons, slot, next, emptying, held, source }: Gap, tables: number): string {
   return [
     'This is a gap: changes may have been lost.',
     ...reasons.map((reason) => `  - ${reason}`),
@@ -76,6 +79,9 @@ function whatIsWrong({ reasons, slot, next, emptying }: Gap, tables: number): st
     `  - ${slot === null ? 'a slot is made' : 'the slot is dropped and made again'}; epoch ${next.epoch} begins`,
     `  - all rows of ${tables} tables are published again, while changes go on`,
     '  - then everything is compared, and what the graph has too much is deleted',
+    ...(held === null
+      ? []
+      : [`The graph holds the data of ${held}: this database's, ${nameOfSource(source)}, replaces it.`]),
     emptying
       ? 'A rebuild has begun to empty the graph: that is done to its end, and the recovery fills it again.'
       : 'The graph can be read all the time; until the end it is not proved.',

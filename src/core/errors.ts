@@ -228,20 +228,24 @@ export type ErrorContext = Readonly<Record<string, string | number | boolean | b
 export class AppError extends Error {
   readonly code: ErrorCode;
   readonly context: ErrorContext;
+  readonly remedy: string;
 
-  constructor(code: ErrorCode, message: string, options: { cause?: unknown; context?: ErrorContext } = {}) {
+  /** `furtherRemedy`: what only the place that throws it knows, behind that of the catalogue. */
+  constructor(
+    code: ErrorCode,
+    message: string,
+    options: { cause?: unknown; context?: ErrorContext; furtherRemedy?: string } = {},
+  ) {
     super(message, options.cause === undefined ? {} : { cause: options.cause });
     this.name = 'AppError';
     this.code = code;
     this.context = options.context ?? {};
+    const { remedy } = CATALOGUE[code];
+    this.remedy = options.furtherRemedy === undefined ? remedy : `${remedy} ${options.furtherRemedy}`;
   }
 
   get disposition(): Disposition {
     return CATALOGUE[this.code].disposition;
-  }
-
-  get remedy(): string {
-    return CATALOGUE[this.code].remedy;
   }
 }
 

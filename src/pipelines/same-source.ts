@@ -15,8 +15,8 @@ export function nameOfSource({ systemIdentifier, database }: Source): string {
 }
 
 /**
- * Throws GRAPH_FOREIGN. `replaced`: whose graph it may be still, by a recovery that has put this source in their place.
- * `claim`: such a graph, and one that is nobody's yet, is this source's from now on.
+ * Throws GRAPH_FOREIGN. `claim`: a graph that is nobody's yet is this source's from now on, and so is one of those
+ * `replaced`, in whose place a recovery has put this source.
  */
 export async function requireSameSource(
   graph: Graph,
@@ -27,9 +27,14 @@ export async function requireSameSource(
   const ours = nameOfSource(source);
   if (claim) await claimGraph(graph, mapping, ours, replaced);
   const found = await sourceOfGraph(graph, mapping);
-  if (found === null || found === ours || (!claim && replaced.includes(found))) return;
-  throw new AppError(
+  if (found === null || found === ours) return;
+  throw foreignGraph(found, source);
+}
+
+export function foreignGraph(found: string, source: Source, furtherRemedy?: string): AppError {
+  return new AppError(
     'GRAPH_FOREIGN',
-    `The graph holds the data of another source (system identifier and database ${found}, not ${ours}).`,
+    `The graph holds the data of another source (system identifier and database ${found}, not ${nameOfSource(source)}).`,
+    furtherRemedy === undefined ? {} : { furtherRemedy },
   );
 }

@@ -10,6 +10,7 @@ import type { PartitionRange } from '../../kafka/offsets.ts';
 import { changedTopics, generationsOf, topicIds } from '../../kafka/topic-ids.ts';
 import { partitionRanges, withAdmin } from '../../kafka/topics.ts';
 import type { Graph } from '../../neo4j/client.ts';
+import { sourceOfGraph } from '../../neo4j/graph-id.ts';
 import { readProgress } from '../../neo4j/progress.ts';
 import { readRebuild } from '../../neo4j/rebuild-mark.ts';
 import type { Sql } from '../../postgres/client.ts';
@@ -17,17 +18,15 @@ import { inspectSlot, publicationExists, type SlotInfo } from '../../postgres/sl
 import type { SourceInfo } from '../../postgres/source.ts';
 import { misfits } from '../fit.ts';
 import { judgeSource } from '../publish/judge-source.ts';
-import { requireSameSource, nameOfSource } from '../same-source.ts';
+import { decideReplaced, type Replaced } from './replaced.ts';
 
-export interface Gap {
+export interface Gap extends Replaced {
   /** For people, a sentence each; none: there is no gap. */
   readonly reasons: readonly string[];
   /** Topics that earlier sessions wrote and that are not there any more, or are others. */
   readonly lostTopics: readonly string[];
   readonly ranges: readonly PartitionRange[];
   readonly source: SourceInfo;
-  /** Others that the graph may still hold the data of: the recorded one, and those before it of a recovery that goes on. */
-  readonly previousSources: readonly string[];
   readonly slot: SlotInfo | null;
   readonly control: ControlState;
   /** A rebuild has begun to empty the graph. */
@@ -36,7 +35,10 @@ export interface Gap {
   readonly next: { readonly epoch: number; readonly session: number };
 }
 
-/** Throws GRAPH_FOREIGN: what an unrelated graph has says nothing of this source. */
+/**
+ * `replaces`: the source in whose place this one is, if an operator says so. Throws GRAPH_FOREIGN: what an unrelated
+ * graph has says nothing of this source; USAGE if the graph is not that source's.
+ */
 export async function findGap(
   {
     mapping,
@@ -44,7 +46,15 @@ export async function findGap(
     databaseUrl,
     client,
     graph,
-  }: { mapping: Mapping; sql: Sql; databaseUrl: string; client: KafkaClient; graph: Graph },
+    replaces,
+  }: {
+    mapping: Mapping;
+    sql: Sql;
+    databaseUrl: string;
+    client: KafkaClient;
+    graph: Graph;
+    replaces: string | null;
+  },
   signal: AbortSignal,
 ): Promise<Gap> {
   const names = mapping.tables.map(({ topic }) => topic);
@@ -62,8 +72,8 @@ export async function findGap(
     present,
     signal,
   );
-  const previousSources = sourcesBefore(source, control);
-  await requireSameSource(graph, mapping, source, { claim: false, replaced: previousSources });
+  const found = await sourceOfGraph(graph, mapping);
+  const replaced = decideReplaced({ found, source, control, named: replaces });
   const published = await publicationExists(sql, mapping.source.publication);
   const ranges = await withAdmin(client, (admin) => partitionRanges(admin, present));
   const generations = generationsOf(control.topics, written);
@@ -75,8 +85,10 @@ export async function findGap(
     ...progress.map(({ epoch }) => epoch),
   ];
   return {
+    ...replaced,
     reasons: [
       ...(decision.kind === 'gap' ? [decision.reason] : []),
+      ...(replaced.byWordAlone ? [`the graph holds the data of another source, ${replaced.held}`] : []),
       ...(slot !== null && !published ? [`the publication ${mapping.source.publication} is missing`] : []),
       ...gone.map((topic) => `topic ${topic} no longer exists`),
       ...remade.map((topic) => `topic ${topic} was deleted and made again`),
@@ -87,7 +99,6 @@ export async function findGap(
     lostTopics,
     ranges,
     source,
-    previousSources,
     slot,
     control,
     emptying: (await readRebuild(graph, mapping))?.state === 'emptying',
@@ -99,10 +110,4 @@ export async function findGap(
       ),
     },
   };
-}
-
-function sourcesBefore(source: SourceInfo, control: ControlState): readonly string[] {
-  const replaced = unfinishedRecovery(control)?.previousSources ?? [];
-  const recorded = control.source === null ? [] : [nameOfSource(control.source)];
-  return [...new Set([...replaced, ...recorded])].filter((name) => name !== nameOfSource(source));
 }

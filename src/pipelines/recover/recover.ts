@@ -6,7 +6,8 @@
  *     ─▶ the publisher's first start: topics, publication, slot, all tables ─▶ the projector adopts ─▶ all is compared
  *
  * Guarantee: from the first step on nothing counts as proved or loaded until all of it is; whatever ends a recovery,
- * the next one goes on or begins anew. A graph becomes that of another source only if it was that of the recorded one.
+ * the next one goes on or begins anew. A graph becomes that of another source only if it was that of the recorded one,
+ * or of the one that the operator names.
  * What was deleted in the gap is found by the comparison alone. On failure: as `Sql` and `ControlWriter`.
  */
 import type { Mapping } from '../../core/mapping.ts';
