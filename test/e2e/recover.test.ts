@@ -321,3 +321,61 @@ it('a recovery that is ended at any of its steps is gone on with', async () => {
   await projector.stop();
   await publisher.stop();
 });
+
+it('the graph of another source, and nothing in Kafka tells of it: it is taken over once it is named', async () => {
+  await replicator.stop();
+  const topics = async () =>
+    (await kafka.listTopics()).filter((topic) => topic.startsWith(`${platform.name}.`));
+  await kafka.deleteTopics({ topics: await topics() });
+  const named = async (source: string | null = null) => {
+    const [graph] = await platform.cypher(
+      `MATCH (g:_Graph {id: $name}) WITH g, g.source AS was SET g.source = coalesce($source, was) RETURN was`,
+      { name: platform.name, source },
+    );
+    return graph?.['was'];
+  };
+  const ours = await named('1/other');
+  const gone = await changeInTheGap();
+
+  const quiet = { LOG_LEVEL: 'silent' };
+  const foreign = /^The graph holds the data of another source .* graph recover --replaces 1\/other replaces/;
+  const wrong = /^--replaces names 2\/other, but the graph holds the data of 1\/other: nothing is changed\. /;
+  for (const [args, code, said] of [
+    [['--yes'], 1, foreign],
+    [['--yes', '--replaces', '2/other'], 2, wrong],
+  ] as const)
+    expect(await platform.run(['recover', ...args], quiet)).toEqual({
+      code,
+      stdout: '',
+      stderr: expect.stringMatching(said) as string,
+    });
+  const slots = await platform.sql.query('select from pg_replication_slots where slot_name = $1', [
+    platform.name,
+  ]);
+  expect([slots.rowCount, await topics(), await named()]).toEqual([1, [], '1/other']);
+
+  // Nor does PostgreSQL tell of a gap, as a cluster does not that has never had a slot.
+  await platform.sql.query('select pg_drop_replication_slot($1)', [platform.name]);
+  const asked = await platform.run(['recover', '--replaces', '1/other'], quiet);
+  expect(asked).toMatchObject({ code: 2, stderr: expect.stringMatching(/--yes/) as string });
+  expect(asked.stdout).toContain('  - the graph holds the data of another source, 1/other\n');
+  expect(asked.stdout).toContain(
+    `The graph holds the data of 1/other: this database's, ${String(ours)}, replaces it.\n`,
+  );
+  expect(await topics()).toEqual([]);
+
+  const begun = platform.start(['recover', '--yes', '--replaces', '1/other']);
+  await begun.logged(/a recovery has begun/);
+  expect(await begun.kill('SIGKILL')).toBe('SIGKILL');
+  expect(await named()).toBe('1/other');
+
+  const recovering = platform.start(['recover']);
+  await eventually('it waits', () => Promise.resolve(/have to run now/.test(recovering.stdout())));
+  const again = platform.start(['replicate']);
+  await again.logged(/partitions assigned/);
+  expect(await named()).toBe(ours);
+  expect(await recovering.exited, recovering.stderr().slice(-3000)).toBe(0);
+  await platform.expectEqual();
+  await expectGone(gone);
+  await again.stop();
+});
