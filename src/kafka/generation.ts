@@ -7,6 +7,7 @@
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { AppError } from '../core/errors.ts';
+import { allOf } from '../runtime/all-of.ts';
 import type { Log } from '../runtime/log.ts';
 import type { Connection } from './client.ts';
 import { Gate } from './gate.ts';
@@ -204,12 +205,6 @@ export class Generation {
       throw error;
     }
   }
-}
-
-/** Waits for all of them, then throws the first error, if any. */
-async function allOf<T>(work: readonly Promise<T>[]): Promise<T[]> {
-  await Promise.allSettled(work);
-  return await Promise.all(work);
 }
 
 function nameOf({ topic, partition }: TopicPartition): string {

@@ -1,4 +1,5 @@
 /** Where the partitions of topics begin and end. */
+import { allOf } from '../runtime/all-of.ts';
 import type { Cluster } from './cluster.ts';
 import type { TopicPartition } from './wire.ts';
 
@@ -25,7 +26,7 @@ export async function offsetRanges(cluster: Cluster, topics: readonly string[]):
       ),
     );
   };
-  const [lows, ends] = await Promise.all([offsets(true), offsets(false)]);
+  const [lows, ends] = await allOf([offsets(true), offsets(false)]);
   return wanted.flatMap(({ topic, partitions }) =>
     partitions.map(({ partition }) => {
       const name = `${topic}-${partition}`;

@@ -6,6 +6,7 @@ import { createRequire } from 'node:module';
 import type { Admin } from 'kafkajs';
 import type * as KafkaJs from 'kafkajs';
 import { AppError } from '../core/errors.ts';
+import { allOf } from '../runtime/all-of.ts';
 import type { KafkaClient } from './client.ts';
 import { wrapKafka } from './errors.ts';
 import type { PartitionRange } from './offsets.ts';
@@ -78,7 +79,7 @@ export async function endOffsets(
   topics: readonly string[],
 ): Promise<ReadonlyMap<string, readonly Omit<PartitionRange, 'topic'>[]>> {
   try {
-    const offsets = await Promise.all(topics.map((topic) => admin.fetchTopicOffsets(topic)));
+    const offsets = await allOf(topics.map((topic) => admin.fetchTopicOffsets(topic)));
     return new Map(
       topics.map((topic, i) => [
         topic,
@@ -99,9 +100,7 @@ export async function offsetsSince(
   sinceMs: number,
 ): Promise<readonly { readonly topic: string; readonly partition: number; readonly offset: bigint }[]> {
   try {
-    const found = await Promise.all(
-      topics.map((topic) => admin.fetchTopicOffsetsByTimestamp(topic, sinceMs)),
-    );
+    const found = await allOf(topics.map((topic) => admin.fetchTopicOffsetsByTimestamp(topic, sinceMs)));
     return topics.flatMap((topic, i) =>
       (found[i] ?? []).map(({ partition, offset }) => ({ topic, partition, offset: BigInt(offset) })),
     );
@@ -122,7 +121,7 @@ export async function describeTopics(
   topics: readonly string[],
 ): Promise<ReadonlyMap<string, TopicState>> {
   if (topics.length === 0) return new Map();
-  const [metadata, described] = await Promise.all([
+  const [metadata, described] = await allOf([
     admin.fetchTopicMetadata({ topics: [...topics] }),
     admin.describeConfigs({
       resources: topics.map((name) => ({ type: ConfigResourceTypes.TOPIC, name })),

@@ -1,7 +1,8 @@
+import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import { endOffsets, ensureTopics, topicsExist, type TopicSpec } from '../../src/kafka/topics.ts';
+import { endOffsets, ensureTopics, topicsExist, type TopicSpec, withAdmin } from '../../src/kafka/topics.ts';
 import { topicIds } from '../../src/kafka/topic-ids.ts';
-import { type TestKafka, testKafka } from '../support/kafka.ts';
+import { type TestKafka, testKafka, watchSockets } from '../support/kafka.ts';
 
 let kafka: TestKafka;
 beforeEach(async () => {
@@ -94,4 +95,16 @@ it('knows a topic that was deleted and made again from the one before, by its id
   expect(after.get(one)).toBe(before.get(one));
   expect(after.get(two)).toMatch(/^[0-9a-f]{32}$/);
   expect(after.get(two)).not.toBe(before.get(two));
+});
+
+it('topics that are missing are told once all has been asked: nothing connects again when that is over', async () => {
+  const absent = Array.from({ length: 4 }, () => kafka.name('absent'));
+  const sockets = watchSockets();
+  await expect(withAdmin(kafka.client, (admin) => endOffsets(admin, absent))).rejects.toMatchObject({
+    code: 'KAFKA_TOPIC',
+  });
+  // As long as it takes to ask for a topic once more.
+  await delay(3000);
+  expect(sockets.open()).toEqual([]);
+  sockets.stop();
 });
