@@ -126,11 +126,11 @@ export async function createPlatform(prefix: string, on: Servers = servers()): P
 
   /** What a killed process has begun may still be committed: only after that is everything removed that it wrote. */
   async function clearGraph(): Promise<void> {
-    await eventually('the graph is at rest', async () => {
-      const [others] = await cypher(
-        `SHOW TRANSACTIONS YIELD currentQuery AS query WHERE NOT query STARTS WITH 'SHOW' RETURN count(*) AS n`,
-      );
-      return others?.['n'] === 0n;
+    const running = async () =>
+      (await cypher('SHOW TRANSACTIONS YIELD transactionId AS id')).map(({ id }) => id);
+    const begun = new Set(await running());
+    await eventually('what was begun has ended', async () => {
+      return !(await running()).some((id) => begun.has(id));
     });
     await cypher(
       `MATCH (n) WHERE any(label IN labels(n) WHERE label IN $labels) OR n.namespace = $name DETACH DELETE n`,
@@ -180,7 +180,7 @@ function said({ stderr, child }: Process): string {
   return `\n${child.spawnargs.slice(2).join(' ')}:\n${lines.slice(-12).join('\n')}`;
 }
 
-/** Of this file's platforms that are not disposed of. */
+/** Of this process's platforms that are not disposed of; another worker has other labels. */
 const places = new Set<number>();
 
 function takePlace(): number {
@@ -196,7 +196,7 @@ function takePlace(): number {
  */
 function writeConnectors(folder: string, name: string, place: number): GraphNames {
   cpSync('connectors', folder, { recursive: true });
-  const own = (word: string) => `${word}_${place}`;
+  const own = (word: string) => `${word}_${process.env['VITEST_POOL_ID'] ?? ''}_${place}`;
   edit(join(folder, 'source.postgres.json'), (json) => {
     Object.assign(json, { slot: name, publication: name, topicPrefix: name });
   });
