@@ -3,6 +3,7 @@
  * does not fit is reported at once (KAFKA_TOPIC).
  */
 import { createRequire } from 'node:module';
+import { setTimeout as delay } from 'node:timers/promises';
 import type { Admin } from 'kafkajs';
 import type * as KafkaJs from 'kafkajs';
 import { AppError } from '../core/errors.ts';
@@ -12,6 +13,9 @@ import { wrapKafka } from './errors.ts';
 import type { PartitionRange } from './offsets.ts';
 
 const { ConfigResourceTypes } = createRequire(import.meta.url)('kafkajs') as typeof KafkaJs;
+
+const KNOWN_WITHIN_MS = 10_000;
+const LOOK_AGAIN_MS = 50;
 
 export interface TopicSpec {
   readonly topic: string;
@@ -56,10 +60,30 @@ export async function ensureTopics(
     const problems = specs.flatMap((spec) => differences(spec, present.get(spec.topic)));
     if (problems.length > 0) throw new AppError('KAFKA_TOPIC', problems.join(' '));
     const absent = specs.filter((spec) => !present.has(spec.topic));
-    if (absent.length > 0) await admin.createTopics({ topics: absent.map(creation), waitForLeaders: true });
-    return { created: absent.map((spec) => spec.topic) };
+    const created = absent.map((spec) => spec.topic);
+    if (created.length > 0) {
+      await admin.createTopics({ topics: absent.map(creation), waitForLeaders: false });
+      await known(admin, created);
+    }
+    return { created };
   } catch (error) {
     throw wrapKafka(error, 'prepare the topics');
+  }
+}
+
+/** The controller has made them; the broker that is asked may learn of it, and of their leaders, a little later. */
+async function known(admin: Admin, topics: readonly string[]): Promise<void> {
+  const deadline = performance.now() + KNOWN_WITHIN_MS;
+  for (;;) {
+    try {
+      await admin.fetchTopicMetadata({ topics: [...topics] });
+      return;
+    } catch (error) {
+      const { code } = wrapKafka(error, 'find the new topics');
+      const passing = code === 'KAFKA_TOPIC' || code === 'KAFKA_UNREACHABLE';
+      if (!passing || performance.now() > deadline) throw error;
+    }
+    await delay(LOOK_AGAIN_MS);
   }
 }
 

@@ -3,13 +3,15 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterAll, beforeAll, expect, it, vi } from 'vitest';
 import { createPlatform, type Platform, underLoad } from '../support/platform.ts';
 import { soak } from '../support/soak.ts';
 
-const RUNS = soak ? 15 : 3;
-const REPAIRS = soak ? 20 : 3;
+const RUNS = soak ? 5 : 3;
+const REPAIRS = soak ? 5 : 3;
+const LAST_AT_LEAST_MS = soak ? 120_000 : 0;
 const CHANGES_PER_SECOND = soak ? 500 : 200;
+if (soak) vi.setConfig({ testTimeout: 900_000 });
 const BUSY = '00000000-0000-4000-8000-000000000001';
 
 let platform: Platform;
@@ -42,7 +44,8 @@ it.each([
       async () => {
         const busy = touchOften(stop.signal);
         try {
-          for (let run = 0; run < RUNS; run++) {
+          const enough = performance.now() + LAST_AT_LEAST_MS;
+          for (let run = 0; run < RUNS || performance.now() < enough; run++) {
             const file = join(folder, `${run}.json`);
             const args = [
               'sync-data',
@@ -130,7 +133,8 @@ it('repairs undo nothing that is newer, while the graph is damaged again and aga
   await underLoad(
     platform,
     async () => {
-      for (let run = 0; run < REPAIRS; run++) {
+      const enough = performance.now() + LAST_AT_LEAST_MS;
+      for (let run = 0; run < REPAIRS || performance.now() < enough; run++) {
         const damaged = await damage(run);
         const [node] = await platform.cypher(foreign);
         const file = join(folder, `repair-${run}.json`);

@@ -14,7 +14,7 @@ export interface Proxy {
   /** Each way takes so long from now on. */
   delay(ms: number): void;
   /** Keeps what clients send until it is released: it arrives, but late. */
-  hold(): { readonly heldBytes: () => number; readonly release: () => void };
+  hold(): { readonly holds: (text: string) => boolean; readonly release: () => void };
   close(): Promise<void>;
 }
 
@@ -29,8 +29,7 @@ export async function createProxy(
   const sockets = new Set<Socket>();
   let silenced = new Set<Socket>();
   let delayMs = 0;
-  let held: (() => void)[] | null = null;
-  let heldBytes = 0;
+  let held: { readonly bytes: Buffer; readonly send: () => void }[] | null = null;
 
   function pass(to: Socket, bytes: Buffer): void {
     if (delayMs === 0) to.write(bytes);
@@ -57,8 +56,7 @@ export async function createProxy(
         send();
         return;
       }
-      heldBytes += bytes.length;
-      held.push(send);
+      held.push({ bytes, send });
     });
     upstream.on('data', (bytes: Buffer) => {
       if (!silenced.has(upstream)) pass(client, fromServer(bytes));
@@ -85,14 +83,13 @@ export async function createProxy(
       delayMs = ms;
     },
     hold() {
-      const mine: (() => void)[] = [];
+      const mine: NonNullable<typeof held> = [];
       held = mine;
-      heldBytes = 0;
       return {
-        heldBytes: () => heldBytes,
+        holds: (text) => Buffer.concat(mine.map(({ bytes }) => bytes)).includes(text),
         release() {
           held = null;
-          for (const send of mine) send();
+          for (const { send } of mine) send();
         },
       };
     },

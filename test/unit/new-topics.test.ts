@@ -1,0 +1,31 @@
+/** Topics that were just made, before the broker that is asked knows of them. */
+import type { Admin } from 'kafkajs';
+import { expect, it } from 'vitest';
+import { ensureTopics } from '../../src/kafka/topics.ts';
+
+const SPEC = { topic: 't', partitions: 1, replicationFactor: 1, configs: {} };
+const answer = (type: string) => Object.assign(new Error(type), { name: 'KafkaJSProtocolError', type });
+
+/** A broker that knows of nothing that was made before it was asked `after` times. */
+function broker(after: number, refuses = answer('UNKNOWN_TOPIC_OR_PARTITION')) {
+  let asked = 0;
+  const admin = {
+    listTopics: () => Promise.resolve([]),
+    createTopics: ({ waitForLeaders }: { waitForLeaders: boolean }) =>
+      waitForLeaders ? Promise.reject(refuses) : Promise.resolve(true),
+    fetchTopicMetadata: () => (asked++ < after ? Promise.reject(refuses) : Promise.resolve({ topics: [] })),
+  } as unknown as Admin;
+  return { admin, asked: () => asked };
+}
+
+it('are waited for', async () => {
+  const { admin, asked } = broker(3);
+  expect(await ensureTopics(admin, [SPEC])).toEqual({ created: ['t'] });
+  expect(asked()).toBe(4);
+});
+
+it('are not waited for if the broker says anything else', async () => {
+  const { admin, asked } = broker(3, answer('TOPIC_AUTHORIZATION_FAILED'));
+  await expect(ensureTopics(admin, [SPEC])).rejects.toMatchObject({ code: 'KAFKA_AUTH' });
+  expect(asked()).toBe(1);
+});
