@@ -94,6 +94,8 @@ export function createAcknowledgements(): Acknowledgements {
     },
     reached(lsn) {
       brought = lsn;
+      // At every commit, and mostly nothing waits.
+      if (awaited.size === 0) return false;
       const come = [...awaited].filter(([, at]) => at <= lsn);
       for (const [batch] of come) durable(batch);
       return come.length > 0;
