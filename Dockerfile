@@ -3,7 +3,7 @@ FROM node:20-slim AS build
 WORKDIR /app
 COPY package.json package-lock.json ./
 RUN npm ci --ignore-scripts
-COPY tsconfig.json tsconfig.build.json ./
+COPY rolldown.config.js ./
 COPY src src
 RUN npm run build && npm prune --omit=dev --ignore-scripts
 

@@ -6,7 +6,7 @@ import { join } from 'node:path';
 import { AppError } from '../core/errors.ts';
 import type { Stack } from '../stack/stack.ts';
 
-const MAIN = join(import.meta.dirname, 'main.js');
+const MAIN = join(import.meta.dirname, '../cli/main.js');
 
 export interface Replicator {
   readonly log: string;
