@@ -10,7 +10,7 @@ import { smallDisk } from '../support/full-disk.ts';
 import { createPlatform, eventually, type Platform, type Process } from '../support/platform.ts';
 import { createProxy, type Proxy } from '../support/tcp-proxy.ts';
 
-const ENTITIES = 3000;
+const ENTITIES = 1200;
 const DRIFTING = ENTITIES / 3;
 const BATCH = 10;
 const idOf = (n: number) => `00000000-0000-4000-8000-${String(n).padStart(12, '0')}`;
@@ -29,7 +29,7 @@ beforeAll(async () => {
   platform = await createPlatform('ended');
   const { sql, env } = platform;
   slowly = await createProxy(env['DATABASE_URL'] ?? '');
-  slowly.delay(5);
+  slowly.delay(10);
   publisher = platform.start(['publish']);
   await publisher.logged(/streaming/);
   projector = platform.start(['project']);
