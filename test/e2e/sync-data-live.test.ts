@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, it, vi } from 'vitest';
-import { createPlatform, type Platform, underLoad } from '../support/platform.ts';
+import { createPlatform, eventually, type Platform, underLoad } from '../support/platform.ts';
 import { soak } from '../support/soak.ts';
 
 const RUNS = soak ? 5 : 3;
@@ -44,6 +44,7 @@ it.each([
       async () => {
         const busy = touchOften(stop.signal);
         try {
+          await keptUp();
           const enough = performance.now() + LAST_AT_LEAST_MS;
           for (let run = 0; run < RUNS || performance.now() < enough; run++) {
             const file = join(folder, `${run}.json`);
@@ -88,6 +89,18 @@ it.each([
     await platform.expectEqual();
   },
 );
+
+/** A Neo4j that has just started is behind for a while, and so is whoever waits for it. */
+const keptUp = () =>
+  eventually(
+    'the graph keeps up with the load',
+    async () => {
+      const startedAt = performance.now();
+      const { code } = await platform.run(['wait']);
+      return code === 0 && performance.now() - startedAt < 3000;
+    },
+    180_000,
+  );
 
 function expectRight(section: unknown): void {
   const { stubs, ...tables } = section as Record<string, Record<string, unknown>>;
