@@ -8,7 +8,7 @@ import { entityContents } from '../pipelines/reconcile/deep.ts';
 import { type Emit, type Outcome, reconcile } from '../pipelines/reconcile/reconcile.ts';
 import { requireSameSource } from '../pipelines/same-source.ts';
 import { sourceEntities } from '../postgres/entities.ts';
-import { inspectSource } from '../postgres/source.ts';
+import { inspectSource, requirePrimary, requireUtf8 } from '../postgres/source.ts';
 import { estimateRows } from '../postgres/tables.ts';
 import type { GraphContext } from './graph-context.ts';
 import type { Databases } from './graph-reports.ts';
@@ -49,6 +49,8 @@ export async function compareAndRepair(
   const source = sourceEntities(sql, entities, filter);
   const nodes = graphEntities(graph, entities, filter);
   const database = await inspectSource(sql);
+  requireUtf8(database);
+  if (!dryRun) requirePrimary(database);
   await requireSameSource(graph, mapping, database, { claim: false });
   const runId = randomUUID();
   const { maxWaitMs, throttleMs, fullSpeed } = run;

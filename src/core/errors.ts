@@ -30,7 +30,8 @@ export const CATALOGUE = {
   },
   POSTGRES_PRIVILEGE: {
     disposition: 'fatal',
-    remedy: 'Give the user REPLICATION, and SELECT on the mapped tables.',
+    remedy:
+      'Give the user REPLICATION, SELECT on the mapped tables, and BYPASSRLS if any of them has row security.',
   },
   POSTGRES_WAL_LEVEL: {
     disposition: 'fatal',

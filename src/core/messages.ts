@@ -4,7 +4,11 @@ import { z } from 'zod';
 export const REPUBLISH_PREFIX = 'graph.republish';
 export const MARKER_PREFIX = 'graph.marker';
 
+/** As JSON. No node can have a longer key, since no index of Neo4j takes it; and two of it fit into any record. */
+const MAX_KEY_BYTES = 16_384;
+
 const key = z.array(z.string());
+const named = key.refine((parts) => Buffer.byteLength(JSON.stringify(parts)) <= MAX_KEY_BYTES);
 const base = z.strictObject({
   v: z.literal(1),
   table: z.string().min(1),
@@ -15,7 +19,7 @@ const base = z.strictObject({
 });
 
 export const republishRequest = z.union([
-  base.extend({ keys: z.array(key).min(1) }),
+  base.extend({ keys: z.array(named).min(1) }),
   base.extend({ range: z.strictObject({ after: key.nullable(), upTo: key.nullable() }) }),
 ]);
 

@@ -31,8 +31,9 @@ const CANCEL_TIMEOUT_MS = 1_000;
 const CLOSE_TIMEOUT_MS = 1_000;
 
 /**
- * Everything that changes how a value is written as text; no name is looked up but where it says it is; and each
- * statement sees what was committed when it began to read, after any wait for a lock (I4).
+ * Everything that changes how a value is written as text; no name is looked up but where it says it is; each statement
+ * sees what was committed when it began to read, after any wait for a lock (I4); and rows that row security hides are an
+ * error, since whoever does not see a row would delete what it stands for.
  */
 const SESSION = [
   'timezone=UTC',
@@ -42,6 +43,7 @@ const SESSION = [
   'bytea_output=hex',
   'lc_monetary=C',
   'search_path=',
+  'row_security=off',
   String.raw`default_transaction_isolation=read\ committed`,
 ]
   .map((setting) => `-c ${setting}`)

@@ -70,7 +70,7 @@ export async function inspectSource(sql: Sql, signal?: AbortSignal): Promise<Sou
 
 /** Throws AppError POSTGRES_WAL_LEVEL, POSTGRES_PRIVILEGE or POSTGRES_FAILED where it cannot be a source. */
 export function requireSource(source: SourceInfo): void {
-  const { version, walLevel, inRecovery, mayReplicate, encoding, user } = source;
+  const { version, walLevel, mayReplicate, user } = source;
   if (version < OLDEST_VERSION) {
     throw new AppError(
       'POSTGRES_FAILED',
@@ -84,13 +84,21 @@ export function requireSource(source: SourceInfo): void {
       `The user ${user} has no REPLICATION: alter role "${user}" replication;`,
     );
   }
-  // Its text is whatever bytes were put in: what is not UTF-8 could not be told from something else.
-  if (encoding === 'SQL_ASCII') {
-    throw new AppError(
-      'POSTGRES_FAILED',
-      'The database has encoding SQL_ASCII, so its text has none. Use UTF8.',
-    );
-  }
+  requireUtf8(source);
+  requirePrimary(source);
+}
+
+/**
+ * SQL_ASCII is whatever bytes were put in. In any other encoding there is text that the database cannot hold, nor be
+ * asked for, and bytes are in another order than characters.
+ */
+export function requireUtf8({ encoding }: Pick<SourceInfo, 'encoding'>): void {
+  if (encoding !== 'UTF8')
+    throw new AppError('POSTGRES_FAILED', `The database has encoding ${encoding}; UTF8 is needed.`);
+}
+
+/** A standby may be behind: what is repaired from it would be older than what the graph has. */
+export function requirePrimary({ inRecovery }: Pick<SourceInfo, 'inRecovery'>): void {
   if (inRecovery)
     throw new AppError('POSTGRES_FAILED', 'This is a standby. Name the primary in DATABASE_URL.');
 }

@@ -28,6 +28,8 @@ export interface TableFacts extends TableName {
     /** r table, p partitioned table; v, m, f, S and others are none. */
     readonly kind: string;
     readonly unlogged: boolean;
+    /** Tables inherit from it, which are none of its partitions. */
+    readonly inherited: boolean;
     readonly replicaIdentity: Relation['replicaIdentity'];
     /** The columns of that identity, where it is an index or the primary key. */
     readonly identityColumns: readonly string[];
@@ -118,6 +120,12 @@ export function tableProblems(facts: TableFacts, spec: TableSpec, publication: P
     problem(
       'POSTGRES_SCHEMA',
       `${table} is unlogged, so its changes are in no WAL: alter table ${quoted} set logged;`,
+    );
+  }
+  if (found.inherited) {
+    problem(
+      'POSTGRES_SCHEMA',
+      `${table} has child tables (inherits): it shows their rows, but their changes carry their own names. Use partitions.`,
     );
   }
   if (!found.selectable)

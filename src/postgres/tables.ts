@@ -77,6 +77,7 @@ async function readTables(
               jsonb_build_object(
                 'kind', c.relkind,
                 'unlogged', c.relpersistence <> 'p',
+                'inherited', c.relkind = 'r' and exists (select from pg_inherits where inhparent = c.oid),
                 'replicaIdentity', c.relreplident,
                 'identityColumns', coalesce((
                   select jsonb_agg(distinct a.attname)

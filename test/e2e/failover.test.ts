@@ -100,6 +100,14 @@ describe('the standby of a primary at work', () => {
   it('is waited for: what it does not have is not in the graph', async () => {
     await addStandby('second');
     await platform.expectEqual();
+    const behind = new URL(standby.url);
+    behind.pathname = platform.name;
+    const args = ['sync-data', '--check-results-file', 'dist/never.json', '--direct'];
+    expect(await platform.run(args, { DATABASE_URL: behind.href, LOG_LEVEL: 'warn' })).toEqual({
+      code: 1,
+      stdout: '',
+      stderr: expect.stringMatching(/^This is a standby\. Name the primary in DATABASE_URL\..*\n$/) as string,
+    });
     await standby.service.stop('fast');
     await write(2);
     await heldBack();

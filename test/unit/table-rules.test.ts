@@ -31,6 +31,7 @@ type Found = NonNullable<TableFacts['found']>;
 const sound: Found = {
   kind: 'r',
   unlogged: false,
+  inherited: false,
   replicaIdentity: 'f',
   identityColumns: [],
   columns: [
@@ -68,6 +69,7 @@ describe('rules for mapped tables', () => {
     ['no table', null, /POSTGRES_SCHEMA .*public\.entity does not exist/],
     ['a view', { kind: 'v' }, /POSTGRES_SCHEMA .*not a table/],
     ['an unlogged table', { unlogged: true }, /POSTGRES_SCHEMA .*alter table "public"\."entity" set logged;/],
+    ['a table with children', { inherited: true }, /POSTGRES_SCHEMA .*child tables \(inherits\)/],
     ['no right to read', { selectable: false }, /POSTGRES_PRIVILEGE .*grant select on "public"\."entity"/],
     ['row security', { rowSecurity: true }, /POSTGRES_PRIVILEGE .*BYPASSRLS/],
     ['a missing column', { columns: sound.columns.filter((c) => c.name !== 'at') }, /has no column at\./],

@@ -17,6 +17,7 @@ const base = { v: 1 as const, table: 'public.entity', runId: 'r', reason: 'test'
 describe('a request to republish', () => {
   it.each<[string, object]>([
     ['keys', { ...base, keys: [[uuid]] }],
+    ['a long key', { ...base, keys: [['x'.repeat(16_000)]] }],
     ['a range', { ...base, range: { after: null, upTo: [uuid] } }],
   ])('may name %s', (_, request) => {
     expect(parseRepublishRequest(Buffer.from(JSON.stringify(request)))).toEqual(request);
@@ -29,6 +30,7 @@ describe('a request to republish', () => {
     ['another version', JSON.stringify({ ...base, v: 2, keys: [[uuid]] })],
     ['no keys', JSON.stringify({ ...base, keys: [] })],
     ['keys that are no text', JSON.stringify({ ...base, keys: [[1]] })],
+    ['a key longer than any node has', JSON.stringify({ ...base, keys: [['x'.repeat(16_400)]] })],
     ['keys and a range', JSON.stringify({ ...base, keys: [[uuid]], range: { after: null, upTo: null } })],
     ['neither', JSON.stringify(base)],
   ])('of %s is not understood', (_, content) => {
