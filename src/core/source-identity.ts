@@ -4,6 +4,9 @@
  */
 import { formatLsn, type Lsn } from './lsn.ts';
 
+/** By table: how it is in the publication. Another text of a table: changes of it may have passed by unseen. */
+export type Published = Readonly<Record<string, string>>;
+
 /** As recorded before it was acknowledged (I9). */
 export interface RecordedSource {
   readonly epoch: number;
@@ -14,6 +17,7 @@ export interface RecordedSource {
   /** The LSN that was about to be acknowledged; null while a first start has not yet made its slot. */
   readonly acknowledged: Lsn | null;
   readonly lastCommit: { readonly lsn: Lsn; readonly xid: number } | null;
+  readonly published: Published;
   /** What a session found in the stream. */
   readonly gap?: string | undefined;
 }
@@ -23,6 +27,7 @@ export interface ObservedSource {
   readonly timeline: number;
   readonly database: string;
   readonly currentLsn: Lsn;
+  readonly published: Published;
   /** Where the recorded timeline was left for the present one; null if it was not, or is none of its ancestors. */
   readonly recordedTimelineEnd: Lsn | null;
   readonly slot: {
@@ -72,8 +77,19 @@ export function decideSource(
       `the slot stands at ${formatLsn(slot.confirmedFlush)}, ahead of the recorded ${formatLsn(recorded.acknowledged)}`,
     );
   }
+  const unseen = changedPublication(recorded.published, observed.published);
+  if (unseen !== null) return gap(unseen);
   const replaysLastCommit = recorded.lastCommit !== null && slot.confirmedFlush <= recorded.lastCommit.lsn;
   return { kind: 'continue', overlap: replaysLastCommit ? recorded.lastCommit : null };
+}
+
+/** Why changes may have passed by unseen; null: none did. What is on one side only says nothing. */
+export function changedPublication(recorded: Published, now: Published): string | null {
+  const changed = Object.keys(recorded).filter(
+    (table) => (now[table] ?? recorded[table]) !== recorded[table],
+  );
+  if (changed.length === 0) return null;
+  return `${changed.join(', ')}: not published as was recorded, or another table of that name, so that changes may be missing`;
 }
 
 function missingAfterRestore(acknowledged: Lsn, currentLsn: Lsn): string | null {

@@ -40,6 +40,8 @@ const sourceRecord = z.object({
   acknowledged: lsnText.nullable(),
   lastCommit: z.object({ lsn: lsnText, xid: z.int().nonnegative() }).nullable(),
   loads: z.record(z.string(), tableLoad),
+  /** How the mapped tables were in the publication. */
+  published: z.record(z.string(), z.string()).default({}),
   /** The last request to republish that the publisher emitted itself, for what was left of another; null: none yet. */
   askedAgain: lsnText.nullable(),
   /** How many requests to republish could not be understood, ever. */

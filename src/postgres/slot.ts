@@ -1,13 +1,7 @@
-/**
- * The replication slot and the publication that it is read through.
- *
- * The publication comes first: a slot reads the catalogue as it was at each point of the WAL, and one that is older
- * than its publication never gets past the changes in between.
- */
+/** The replication slot. */
 import { AppError } from '../core/errors.ts';
 import { type Lsn, parseLsn } from '../core/lsn.ts';
 import type { Sql } from './client.ts';
-import { type TableName, quoteIdentifier, quoteTables, tableNames } from './sql.ts';
 
 export interface SlotInfo {
   /** Of the walsender that reads it now. */
@@ -104,60 +98,4 @@ async function version(sql: Sql): Promise<number> {
 
 export async function dropSlot(sql: Sql, name: string): Promise<void> {
   await sql.query(`select pg_drop_replication_slot($1)`, [name]);
-}
-
-export interface PublicationOptions {
-  readonly name: string;
-  readonly slot: string;
-  readonly tables: readonly TableName[];
-  /** May a publication that exists be changed? */
-  readonly manage: boolean;
-}
-
-export async function publicationExists(sql: Sql, name: string): Promise<boolean> {
-  const found = await sql.query(`select from pg_publication where pubname = $1`, [name]);
-  return found.length > 0;
-}
-
-/** Those that it does not publish; all if there is no publication. */
-export async function missingTables(
-  sql: Sql,
-  { name, tables }: Pick<PublicationOptions, 'name' | 'tables'>,
-): Promise<readonly TableName[]> {
-  const published = await sql.query<TableName>(
-    `select schemaname as schema, tablename as name from pg_publication_tables where pubname = $1`,
-    [name],
-  );
-  return tables.filter((t) => !published.some((p) => p.schema === t.schema && p.name === t.name));
-}
-
-/** Creates it, or adds the tables that it lacks if it may. */
-export async function ensurePublication(sql: Sql, options: PublicationOptions): Promise<void> {
-  const { name, slot, tables, manage } = options;
-  const publication = quoteIdentifier(name);
-  if (!(await publicationExists(sql, name))) {
-    const [older] = await sql.query(`select from pg_replication_slots where slot_name = $1`, [slot]);
-    if (older !== undefined) {
-      throw new AppError(
-        'POSTGRES_PUBLICATION',
-        `The publication ${name} is missing, but its slot ${slot} exists and has changes that were never published. ` +
-          `This is a gap: run graph recover.`,
-      );
-    }
-    // A partitioned table is published under its own name, not under those of its partitions.
-    await sql.query(
-      `create publication ${publication} for table ${quoteTables(tables)} with (publish_via_partition_root = true)`,
-    );
-    return;
-  }
-  const missing = await missingTables(sql, options);
-  if (missing.length === 0) return;
-  const statement = `alter publication ${publication} add table ${quoteTables(missing)};`;
-  if (!manage) {
-    throw new AppError(
-      'POSTGRES_PUBLICATION',
-      `The publication ${name} does not publish ${tableNames(missing)}: ${statement}`,
-    );
-  }
-  await sql.query(statement);
 }

@@ -311,6 +311,39 @@ describe('the slot', () => {
   });
 });
 
+describe('the publication', () => {
+  let server: PostgresServer;
+  beforeAll(async () => {
+    server = await cluster.create('publications');
+  });
+  const reason = /public\.entity: not published as was recorded/;
+
+  it('is without a table for a while, and the publisher at work', async () => {
+    const platform = await platformOn(server.url);
+    const publisher = await publishing(platform);
+    await platform.sql.query(`alter publication ${platform.name} drop table entity`);
+    await write(platform);
+    await platform.sql.query(`alter publication ${platform.name} add table entity`);
+    await expectStopped(publisher, reason);
+    await expectRefused(platform, reason);
+    if (RECOVERED) await expectRecovered(platform);
+  });
+
+  it('has a table whose name another one has taken', async () => {
+    const platform = await platformOn(server.url);
+    await atRest(platform, true);
+    await platform.sql.query(
+      `create table entity_new (like entity including all);
+       alter table entity_new replica identity full;
+       alter table entity rename to entity_old;
+       alter table entity_new rename to entity`,
+    );
+    await write(platform);
+    await expectRefused(platform, reason);
+    await expectRecovered(platform);
+  });
+});
+
 describe('the server', () => {
   it('is another cluster, without and with such a slot', async () => {
     const other = await cluster.create('other');

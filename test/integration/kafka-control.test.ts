@@ -31,6 +31,7 @@ function source(session: number, acknowledged: string): ControlRecord {
     acknowledged,
     lastCommit: { lsn: '0/16B3748', xid: 750 },
     loads: {},
+    published: {},
     askedAgain: null,
     refusedRequests: 0,
     xids: [['751', '760']],

@@ -4,13 +4,8 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type ErrorCode, isAppError } from '../../src/core/errors.ts';
 import { formatLsn, parseLsn } from '../../src/core/lsn.ts';
 import { type Database, openDatabase } from '../../src/postgres/client.ts';
-import {
-  createSlot,
-  dropSlot,
-  ensurePublication,
-  missingTables,
-  inspectSlot,
-} from '../../src/postgres/slot.ts';
+import { ensurePublication, missingTables, publishedTables } from '../../src/postgres/publication.ts';
+import { createSlot, dropSlot, inspectSlot } from '../../src/postgres/slot.ts';
 import { inspectSource, requireSource } from '../../src/postgres/source.ts';
 import { openStream } from '../../src/postgres/stream.ts';
 import type { TableSpec } from '../../src/postgres/table-rules.ts';
@@ -102,6 +97,7 @@ describe('the source', () => {
     expect(refusal(described)).toThrow(code('POSTGRES_PRIVILEGE'));
     expect(refusal({ walLevel: 'replica' })).toThrow(code('POSTGRES_WAL_LEVEL'));
     expect(refusal({ encoding: 'SQL_ASCII' })).toThrow(/SQL_ASCII/);
+    expect(refusal({ encoding: 'LATIN1' })).toThrow(/LATIN1/);
     expect(refusal({ version: 140_012 })).toThrow(/this is 14\./);
     expect(refusal({ inRecovery: true })).toThrow(/standby/);
   });
@@ -184,6 +180,39 @@ describe('the publication', () => {
     expect(await missing()).toEqual([]);
   });
 
+  it('has a table as it did, or tells the difference', async () => {
+    const publication = 'seen';
+    const seen = () => publishedTables(database, { publication, tables: [sound, odd] });
+    const run = (statement: string) => source.client.query(statement);
+    const oddTable = '"odd ""schema"""."Ünïcode"';
+    expect(await seen()).toEqual({});
+    await run('create publication seen for table sound');
+    const first = await seen();
+    expect(Object.keys(first).sort()).toEqual(['odd "schema".Ünïcode', 'public.sound']);
+    await run(`alter publication seen add table ${oddTable}`);
+    await run(`alter publication seen set table sound, ${oddTable}`);
+    await run('analyze sound');
+    expect((await seen())['public.sound']).toBe(first['public.sound']);
+    const states = new Set([first['public.sound']]);
+    for (const change of [
+      'alter publication seen drop table sound',
+      'alter publication seen add table sound',
+      'alter publication seen set table sound (id)',
+      `alter publication seen set (publish = 'insert, update, truncate')`,
+      'drop publication seen; create publication seen for table sound',
+      'alter table sound rename to sound_away; create table sound (id uuid); alter publication seen add table sound',
+      'drop table sound; alter table sound_away rename to sound; drop publication seen; create publication seen for all tables',
+      'drop publication seen; create publication seen for tables in schema public',
+    ]) {
+      await run(change);
+      states.add((await seen())['public.sound']);
+    }
+    expect(states.size).toBe(9);
+    await run('alter table sound rename to sound_away');
+    expect(Object.keys(await seen())).toEqual(['odd "schema".Ünïcode']);
+    await run('alter table sound_away rename to sound; drop publication seen');
+  });
+
   it('is not made for a slot that is older', async () => {
     const late = ensurePublication(database, {
       name: 'late',
@@ -246,6 +275,19 @@ describe('tables', () => {
     ]);
   });
 
+  it('that have children, not partitions, are named', async () => {
+    const problems = () => checkTables(database, [spec('unsound', uuid, new Map())], source.name);
+    const without = await problems();
+    await source.client.query('create table child () inherits (unsound)');
+    const found = await problems();
+    await source.client.query('drop table child');
+    expect(found.filter((problem) => !without.some(({ message }) => message === problem.message))).toEqual([
+      expect.objectContaining({
+        message: expect.stringMatching(/public\.unsound has child tables/) as string,
+      }),
+    ]);
+  });
+
   it('whose columns or rows the publication leaves out are named', async () => {
     await source.client.query(
       `create publication narrow for table sound (id, data) where (id is not null) with (publish = 'insert, update')`,
@@ -273,6 +315,8 @@ describe('tables', () => {
       spec('hidden', bigint, new Map([['id', 'bigint']])),
     ];
     const problems = await checkTables(asPlain, specs, source.name);
+    // Who has looked before it was enabled does not read less, but nothing.
+    await expect(asPlain.query('select from public.hidden')).rejects.toThrow(code('POSTGRES_PRIVILEGE'));
     await asPlain.close();
     expect(problems).toMatchObject(
       [

@@ -208,7 +208,7 @@ describe('rows read now', () => {
   it('of another server, timeline or standby than the stream say nothing', () =>
     withSource(async (source, reader) => {
       const info = await inspectSource(source.database);
-      const own = { ...info, currentLsn: LSN_ZERO, recordedTimelineEnd: null, slot: null };
+      const own = { ...info, currentLsn: LSN_ZERO, recordedTimelineEnd: null, slot: null, published: {} };
       const visibility = await createVisibility(source.database, { state: NO_CONTROL, observed: own }, never);
       const read = await reader.range(mapping([]), { after: null, upTo: null }, 1, never);
       if (read === null) throw new Error('the table is locked');

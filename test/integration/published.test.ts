@@ -22,6 +22,7 @@ const recorded: RecordedSource = {
   slot: 'eiq_graph',
   acknowledged: at(0x200),
   lastCommit: { lsn: at(0x180), xid: 42 },
+  published: {},
 };
 
 it('the last transaction is the highest of the epoch that any partition ends with, or the one recorded', async () => {

@@ -20,6 +20,7 @@ const recordedAs = (systemIdentifier: string): SourceRecord => ({
   acknowledged: null,
   lastCommit: null,
   loads: {},
+  published: {},
   askedAgain: null,
   refusedRequests: 0,
   xids: [],

@@ -75,6 +75,7 @@ async function subject({ snapshots, rows = 1 }: { snapshots: string[]; rows?: nu
     currentLsn: lsn(0n),
     recordedTimelineEnd: null,
     slot: null,
+    published: {},
   };
   const visibility = await createVisibility(sql, { state: NO_CONTROL, observed }, never);
   const published: number[] = [];

@@ -32,6 +32,7 @@ const recorded: SourceRecord = {
   acknowledged: '0/200',
   lastCommit: null,
   loads: {},
+  published: {},
   askedAgain: null,
   refusedRequests: 0,
   xids: [],

@@ -22,6 +22,7 @@ const recorded: SourceRecord = {
   acknowledged: '0/200',
   lastCommit: { lsn: '0/180', xid: 42 },
   loads: {},
+  published: {},
   askedAgain: null,
   refusedRequests: 0,
   xids: [],
@@ -46,9 +47,11 @@ async function begin(timeline: number, overlap: Extract<SourceDecision, { kind: 
       currentLsn: lsn(0x1f0n),
       recordedTimelineEnd: timeline === 1 ? null : lsn(0x190n),
       slot: { confirmedFlush: lsn(0x150n), invalidation: null, synced: true },
+      published: {},
     },
     decision: { kind: 'continue', overlap },
     loads: {},
+    published: {},
     topics: new Map(),
   };
   const session = await takeOver(prepared, testMapping('unit').mapping, control as ControlWriter, {

@@ -8,7 +8,7 @@ import { AppError } from '../../core/errors.ts';
 import type { Loads } from '../../core/loads.ts';
 import type { Mapping } from '../../core/mapping.ts';
 import { nextGeneration } from '../../core/position.ts';
-import type { ObservedSource, SourceDecision } from '../../core/source-identity.ts';
+import type { ObservedSource, Published, SourceDecision } from '../../core/source-identity.ts';
 import type { KafkaClient } from '../../kafka/client.ts';
 import {
   type ControlRecord,
@@ -22,7 +22,8 @@ import { deadLetterTopicSpec } from '../../kafka/dead-letters.ts';
 import { requireRecordedTopics, topicIds } from '../../kafka/topic-ids.ts';
 import { ensureTopics, topicsExist, type TopicSpec, withAdmin } from '../../kafka/topics.ts';
 import type { Sql } from '../../postgres/client.ts';
-import { createSlot, ensurePublication, inspectSlot, missingTables } from '../../postgres/slot.ts';
+import { ensurePublication, missingTables, publishedTables } from '../../postgres/publication.ts';
+import { createSlot, inspectSlot } from '../../postgres/slot.ts';
 import { inspectSource, requireSource, type SourceInfo } from '../../postgres/source.ts';
 import { checkTables } from '../../postgres/tables.ts';
 import type { Log } from '../../runtime/log.ts';
@@ -60,6 +61,8 @@ export interface Prepared {
   readonly observed: ObservedSource;
   readonly decision: Exclude<SourceDecision, { readonly kind: 'gap' }>;
   readonly loads: Loads;
+  /** As the publication has them now. */
+  readonly published: Published;
   /** Ids of all topics that are written to. */
   readonly topics: ReadonlyMap<string, string>;
 }
@@ -101,7 +104,9 @@ export async function prepare(
       await createSlot(sql, slot, signal);
       log.info({ topics: created, slot }, 'first start: topics, publication and slot are made');
     }
-    return { state, observed, decision, loads, topics: generations };
+    const { publication, tables } = { ...mapping.source, ...mapping };
+    const published = await publishedTables(sql, { publication, tables }, signal);
+    return { state, observed, decision, loads, published, topics: generations };
   });
 }
 
@@ -181,6 +186,7 @@ export function beginning(
     acknowledged: null,
     lastCommit: null,
     loads: {},
+    published: {},
     askedAgain: null,
     refusedRequests: 0,
     xids: [],

@@ -13,6 +13,7 @@ import { type Relation, tableName } from '../../core/change.ts';
 import { AppError, isAppError } from '../../core/errors.ts';
 import { formatLsn, LSN_ZERO } from '../../core/lsn.ts';
 import type { Mapping } from '../../core/mapping.ts';
+import type { Published } from '../../core/source-identity.ts';
 import { maxRecordBytes, recordEncoder } from '../../core/records.ts';
 import { createKafka, type KafkaClient, type KafkaOptions } from '../../kafka/client.ts';
 import { type SourceRecord, unfinishedRecovery } from '../../kafka/control.ts';
@@ -38,6 +39,7 @@ import { checkSource, openControl, prepare, requireTables } from './prepare.ts';
 import { createRepublisher } from './republisher.ts';
 import { type Session, takeOver } from './take-over.ts';
 import { createVisibility, type Visibility } from './visibility.ts';
+import { watchPublication } from './watch-publication.ts';
 
 export interface PublishOptions {
   readonly mapping: Mapping;
@@ -117,7 +119,8 @@ async function session(context: Context, signal: AbortSignal): Promise<void> {
       requests: () => requests,
     });
     log.info({ epoch: taken.epoch, session: taken.session, slot: mapping.source.slot }, 'streaming');
-    const running = { prompt, visibility, loader, requests, topics: prepared.topics, topicsChanged };
+    const { topics, published } = prepared;
+    const running = { prompt, visibility, loader, requests, topics, topicsChanged, published };
     await publish(context, stream, taken, running, prepared.observed.database);
   } finally {
     await stream?.close();
@@ -130,6 +133,7 @@ interface Running {
   readonly visibility: Visibility;
   readonly loader: Loader;
   readonly requests: { -readonly [Of in 'askedAgain' | 'refusedRequests']: SourceRecord[Of] };
+  readonly published: Published;
   readonly topics: ReadonlyMap<string, string>;
   /** Aborted when they are not what they were: nothing more is sent to them. */
   readonly topicsChanged: AbortController;
@@ -139,7 +143,7 @@ async function publish(
   { mapping, reader, client, log }: Context,
   stream: ReplicationStream,
   taken: Session,
-  { prompt, visibility, loader, requests, topics, topicsChanged }: Running,
+  { prompt, visibility, loader, requests, published, topics, topicsChanged }: Running,
   database: string,
 ): Promise<void> {
   const { epoch, session } = taken;
@@ -226,7 +230,12 @@ async function publish(
         }
       },
       async beside(signal) {
-        await Promise.all([visibility.watch(signal), loader.run(signal), watched(signal)]);
+        await Promise.all([
+          visibility.watch(signal),
+          loader.run(signal),
+          watched(signal),
+          watchPublication(prompt, mapping, published, signal),
+        ]);
       },
       onCommit({ transaction }) {
         visibility.received(transaction.xid);

@@ -32,7 +32,7 @@ export interface SessionState {
 
 /** Durable when resolved: from here on every record of an older session is stale. */
 export async function takeOver(
-  { state, observed, decision }: Prepared,
+  { state, observed, decision, published }: Prepared,
   mapping: Mapping,
   control: ControlWriter,
   current: SessionState,
@@ -57,6 +57,7 @@ export async function takeOver(
         ? (lastCommit ?? recorded?.lastCommit ?? null)
         : { lsn: formatLsn(safe.lastCommit.commitLsn), xid: safe.lastCommit.xid },
     loads: current.loads(safe.lsn),
+    published,
     ...current.requests(),
     xids: current.xids(),
     at: new Date().toISOString(),

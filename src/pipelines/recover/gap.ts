@@ -14,7 +14,8 @@ import { sourceOfGraph } from '../../neo4j/graph-id.ts';
 import { readProgress } from '../../neo4j/progress.ts';
 import { readRebuild } from '../../neo4j/rebuild-mark.ts';
 import type { Sql } from '../../postgres/client.ts';
-import { inspectSlot, publicationExists, type SlotInfo } from '../../postgres/slot.ts';
+import { publicationExists } from '../../postgres/publication.ts';
+import { inspectSlot, type SlotInfo } from '../../postgres/slot.ts';
 import type { SourceInfo } from '../../postgres/source.ts';
 import { misfits } from '../fit.ts';
 import { judgeSource } from '../publish/judge-source.ts';
@@ -66,7 +67,7 @@ export async function findGap(
   const ids = await topicIds(client, written);
   const present = names.filter((topic) => ids.has(topic));
   const { source, decision } = await judgeSource(
-    { sql, databaseUrl, client },
+    { mapping, sql, databaseUrl, client },
     control.source,
     slot,
     present,

@@ -10,6 +10,7 @@ const recorded: RecordedSource = {
   slot: 'eiq_graph',
   acknowledged: parseLsn('0/200'),
   lastCommit: { lsn: parseLsn('0/180'), xid: 42 },
+  published: { 'public.entity': '16390/all/16401', 'public.gone': '16391/all/16402' },
 };
 const slot = { confirmedFlush: parseLsn('0/200'), invalidation: null, synced: false };
 const observed: ObservedSource = {
@@ -19,6 +20,7 @@ const observed: ObservedSource = {
   currentLsn: parseLsn('0/900'),
   recordedTimelineEnd: null,
   slot,
+  published: { 'public.entity': '16390/all/16401', 'public.added': '16392/all/16403' },
 };
 
 describe('the source is', () => {
@@ -53,6 +55,12 @@ describe('the source is', () => {
       recorded,
       { slot: { ...slot, confirmedFlush: parseLsn('0/201') } },
       /ahead/,
+    ],
+    [
+      'a table that is published otherwise',
+      recorded,
+      { published: { 'public.entity': '16390/all' } },
+      /^public\.entity: not published as was recorded/,
     ],
     [
       'what a session found in the stream',

@@ -1,0 +1,95 @@
+/**
+ * The publication that the slot is read through. It comes first: a slot reads the catalogue as it was at each point of the
+ * WAL, and one that is older than its publication never gets past the changes in between.
+ */
+import { AppError } from '../core/errors.ts';
+import type { Published } from '../core/source-identity.ts';
+import type { Sql } from './client.ts';
+import { type TableName, quoteIdentifier, quoteTables, tableNames } from './sql.ts';
+
+export interface PublicationOptions {
+  readonly name: string;
+  readonly slot: string;
+  readonly tables: readonly TableName[];
+  /** May a publication that exists be changed? */
+  readonly manage: boolean;
+}
+
+export async function publicationExists(sql: Sql, name: string): Promise<boolean> {
+  const found = await sql.query(`select from pg_publication where pubname = $1`, [name]);
+  return found.length > 0;
+}
+
+/** Those that it does not publish; all if there is no publication. */
+export async function missingTables(
+  sql: Sql,
+  { name, tables }: Pick<PublicationOptions, 'name' | 'tables'>,
+): Promise<readonly TableName[]> {
+  const published = await sql.query<TableName>(
+    `select schemaname as schema, tablename as name from pg_publication_tables where pubname = $1`,
+    [name],
+  );
+  return tables.filter((t) => !published.some((p) => p.schema === t.schema && p.name === t.name));
+}
+
+/** Creates it, or adds the tables that it lacks if it may. */
+export async function ensurePublication(sql: Sql, options: PublicationOptions): Promise<void> {
+  const { name, slot, tables, manage } = options;
+  const publication = quoteIdentifier(name);
+  if (!(await publicationExists(sql, name))) {
+    const [older] = await sql.query(`select from pg_replication_slots where slot_name = $1`, [slot]);
+    if (older !== undefined) {
+      throw new AppError(
+        'POSTGRES_PUBLICATION',
+        `The publication ${name} is missing, but its slot ${slot} exists and has changes that were never published. ` +
+          `This is a gap: run graph recover.`,
+      );
+    }
+    // A partitioned table is published under its own name, not under those of its partitions.
+    await sql.query(
+      `create publication ${publication} for table ${quoteTables(tables)} with (publish_via_partition_root = true)`,
+    );
+    return;
+  }
+  const missing = await missingTables(sql, options);
+  if (missing.length === 0) return;
+  const statement = `alter publication ${publication} add table ${quoteTables(missing)};`;
+  if (!manage) {
+    throw new AppError(
+      'POSTGRES_PUBLICATION',
+      `The publication ${name} does not publish ${tableNames(missing)}: ${statement}`,
+    );
+  }
+  await sql.query(statement);
+}
+
+/**
+ * How each of the tables is in the publication: which table it is, by what it was put in, and whether all of its changes
+ * are sent. None of a table that does not exist, and of no table if there is no publication.
+ */
+export async function publishedTables(
+  sql: Sql,
+  { publication, tables }: { readonly publication: string; readonly tables: readonly TableName[] },
+  signal?: AbortSignal,
+): Promise<Published> {
+  const rows = await sql.query<{ name: string; published: string }>(
+    `select wanted.schema || '.' || wanted.name as name,
+            concat_ws('/', c.oid, case when pubinsert and pubupdate and pubdelete and pubtruncate then 'all' end,
+                      case when c.relkind = 'p' then pubviaroot end,
+                      (select string_agg(oid::text, ',' order by oid)
+                         from (select r.oid from pg_publication_rel r
+                                where prpubid = p.oid
+                                  and (prrelid = c.oid or prrelid in (select relid from pg_partition_ancestors(c.oid)))
+                               union all
+                               select s.oid from pg_publication_namespace s where pnpubid = p.oid and pnnspid = n.oid
+                               union all
+                               select p.oid where puballtables) as member)) as published
+       from pg_publication p, unnest($2::text[], $3::text[]) as wanted(schema, name)
+       join pg_namespace n on n.nspname = wanted.schema
+       join pg_class c on c.relnamespace = n.oid and c.relname = wanted.name
+      where pubname = $1`,
+    [publication, tables.map(({ schema }) => schema), tables.map(({ name }) => name)],
+    signal,
+  );
+  return Object.fromEntries(rows.map(({ name, published }) => [name, published]));
+}
