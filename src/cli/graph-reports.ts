@@ -12,6 +12,7 @@ import { readProgress } from '../neo4j/progress.ts';
 import { readRebuild } from '../neo4j/rebuild-mark.ts';
 import { readReplay } from '../neo4j/replay-progress.ts';
 import { formatStatus, readStatus } from '../ops/status.ts';
+import { projectorAtWork } from '../pipelines/at-work.ts';
 import { findGap } from '../pipelines/recover/gap.ts';
 import { waitForGraph, type WaitSources, waitUntilLoaded } from '../pipelines/wait.ts';
 import { openDatabase } from '../postgres/client.ts';
@@ -60,6 +61,7 @@ export async function runStatus(json: boolean): Promise<void> {
           rebuild: await readRebuild(graph, mapping),
           replay: await readReplay(graph, mapping),
         }),
+        projector: () => projectorAtWork({ mapping, client, graph }),
         gaps: async () => {
           const signal = AbortSignal.timeout(CONTROL_TIMEOUT_MS);
           return (await findGap({ mapping, databaseUrl, sql, client, graph, replaces: null }, signal))

@@ -1,4 +1,4 @@
-/** How things stand: each server, the slot, progress per table, dead letters. Whatever cannot be asked is shown as down. */
+/** How things stand: each server, the slot, the projector, progress per table, dead letters. Whatever cannot be asked is shown as down. */
 import type { Mapping } from '../core/mapping.ts';
 import { describeError } from '../core/errors.ts';
 import { paceOf, type TableLoad } from '../core/loads.ts';
@@ -31,12 +31,14 @@ export interface StatusSources {
     /** Up to where the graph says itself that it is proved. */
     readonly proved: Position | null;
   }>;
+  /** Is one at work? */
+  readonly projector: () => Promise<boolean>;
   /** What is no longer as it was recorded. */
   readonly gaps: () => Promise<readonly string[]>;
 }
 
 export interface Status {
-  /** Every server is up, the slot is being read, and nothing is in the way. */
+  /** Every server is up, the slot is being read, a projector is at work, and nothing is in the way. */
   readonly healthy: boolean;
   readonly servers: Readonly<Record<'postgres' | 'kafka' | 'neo4j', ServerStatus>>;
   readonly slot: {
@@ -50,6 +52,8 @@ export interface Status {
     readonly retainedBytes: number | null;
     readonly walStatus: string | null;
   } | null;
+  /** Null if unknown. One that was killed counts until its session with Kafka ends. */
+  readonly projectorAtWork: boolean | null;
   readonly tables: readonly {
     readonly table: string;
     readonly topic: string;
@@ -92,10 +96,11 @@ export async function readStatus(sources: StatusSources, nowMs: number): Promise
   const { mapping } = sources;
   // First: a projector at work goes on behind the topics' ends, and takes up a recovery once it is recorded.
   const graph = await ask(sources.graph);
-  const [source, control, topics, found] = await Promise.all([
+  const [source, control, topics, projector, found] = await Promise.all([
     ask(sources.source),
     ask(sources.control),
     ask(sources.topics),
+    ask(sources.projector),
     ask(sources.gaps),
   ]);
   const gaps = found.value;
@@ -140,6 +145,7 @@ export async function readStatus(sources: StatusSources, nowMs: number): Promise
       slot?.activePid != null &&
       slot.invalidation === null &&
       !ENDING.includes(slot.walStatus ?? '') &&
+      projector.value === true &&
       gaps?.length === 0 &&
       recovery === null &&
       rebuild === null,
@@ -156,6 +162,7 @@ export async function readStatus(sources: StatusSources, nowMs: number): Promise
             retainedBytes: slot === null ? null : Number(slot.retainedBytes),
             walStatus: slot?.walStatus ?? null,
           },
+    projectorAtWork: projector.value,
     tables,
     lagSeconds: lag === null ? null : lag / 1000,
     deadLetters: topics.value?.deadLetters ?? null,
@@ -213,6 +220,11 @@ function walOf(status: string | null): string {
   return status === 'lost' ? 'LOST, some that is needed was removed' : (status ?? 'unknown');
 }
 
+function projectorOf(atWork: boolean | null): string {
+  if (atWork === null) return 'unknown';
+  return atWork ? 'at work' : 'NOT RUNNING: no projector is running';
+}
+
 /** For people. */
 export function formatStatus(status: Status): string {
   const lines: string[] = [];
@@ -230,6 +242,7 @@ export function formatStatus(status: Status): string {
       );
     }
   }
+  lines.push(`projector ${projectorOf(status.projectorAtWork)}`);
   lines.push(`lag       ${status.lagSeconds === null ? 'unknown' : `${status.lagSeconds.toFixed(1)} s`}`);
   const width = Math.max(...status.tables.map((t) => t.table.length));
   for (const one of status.tables) {

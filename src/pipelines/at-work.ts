@@ -4,6 +4,7 @@
  * that was killed counts as a member until its session in the group ends.
  */
 import { AppError } from '../core/errors.ts';
+import type { Mapping } from '../core/mapping.ts';
 import type { KafkaClient } from '../kafka/client.ts';
 import { countGroupMembers } from '../kafka/group-members.ts';
 import type { Graph } from '../neo4j/client.ts';
@@ -28,17 +29,24 @@ export async function requireAtWork(
   const { mapping } = waiting;
   await until(performance.now() + Math.min(timeoutMs, GRACE_MS), signal, async () => {
     const { activePid } = await requireSlot(waiting, signal);
-    const uuid = await graphUuid(graph, mapping);
-    const projectors = uuid === null ? 0 : await membersOf({ uuid, ...(await homeOf(graph)) });
+    const projecting = await projectorAtWork({ mapping, client, graph });
     const stopped = [
       ...(activePid === null ? ['no publisher is running'] : []),
-      ...(projectors === 0 ? ['no projector is running'] : []),
+      ...(projecting ? [] : ['no projector is running']),
     ];
     if (stopped.length === 0) return null;
     return new AppError('STREAM_STOPPED', `The stream is not at work: ${stopped.join(', and ')}.`);
   });
+}
 
-  function membersOf(identity: { readonly uuid: string; readonly serverId: string }): Promise<number> {
-    return countGroupMembers(client, consumerGroup(mapping.sink.consumerGroupPrefix, identity));
-  }
+/** Of this graph, wherever it runs. */
+export async function projectorAtWork({
+  mapping,
+  client,
+  graph,
+}: Pick<AtWorkSources, 'client' | 'graph'> & { readonly mapping: Mapping }): Promise<boolean> {
+  const uuid = await graphUuid(graph, mapping);
+  if (uuid === null) return false;
+  const group = consumerGroup(mapping.sink.consumerGroupPrefix, { uuid, ...(await homeOf(graph)) });
+  return (await countGroupMembers(client, group)) > 0;
 }

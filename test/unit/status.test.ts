@@ -67,11 +67,14 @@ interface Answers {
   readonly slot?: Partial<SlotInfo>;
   readonly control?: Partial<ControlState>;
   readonly graph?: Partial<Awaited<ReturnType<StatusSources['graph']>>>;
+  readonly projector?: boolean | null;
   readonly gaps?: readonly string[] | null;
 }
 
 async function statusOf(answers: Answers = {}) {
-  const { gaps = [] } = answers;
+  const { projector = true, gaps = [] } = answers;
+  const orDown = <T>(answer: T | null) =>
+    answer === null ? Promise.reject(new Error('down')) : Promise.resolve(answer);
   const status = await readStatus(
     {
       mapping,
@@ -79,7 +82,8 @@ async function statusOf(answers: Answers = {}) {
       control: () => Promise.resolve({ ...control, ...answers.control }),
       topics: () => Promise.resolve({ ends: [{ topic, partition: 0, low: 0n, end: 9n }], deadLetters: 0 }),
       graph: () => Promise.resolve({ ...graph, ...answers.graph }),
-      gaps: () => (gaps === null ? Promise.reject(new Error('down')) : Promise.resolve(gaps)),
+      projector: () => orDown(projector),
+      gaps: () => orDown(gaps),
     },
     2000,
   );
@@ -89,7 +93,13 @@ async function statusOf(answers: Answers = {}) {
 
 it('of a stream that is at work and a graph that is proved', async () => {
   const { status, of, text } = await statusOf();
-  expect(status).toMatchObject({ healthy: true, gaps: [], lagSeconds: 0 } satisfies Partial<Status>);
+  expect(status).toMatchObject({
+    healthy: true,
+    projectorAtWork: true,
+    gaps: [],
+    lagSeconds: 0,
+  } satisfies Partial<Status>);
+  expect(text).toMatch(/^projector at work$/m);
   expect(of).toMatchObject({ recordsBehind: 0, verified: { through: '0/180', at: AT } });
   expect(text).toMatch(/bytes of WAL kept: reserved$/m);
   expect(text).toMatch(new RegExp(`0 records behind.*, verified through 0/180 at ${AT}$`, 'm'));
@@ -117,7 +127,13 @@ describe('is not healthy, and says why', () => {
       { gaps: ['the slot no longer exists'] },
       /^GAP {7}the slot no longer exists: run graph recover$/m,
     ],
-    ['it cannot be told', { gaps: null }, /^gaps {6}unknown$/m],
+    ['gaps cannot be told', { gaps: null }, /^gaps {6}unknown$/m],
+    [
+      'no projector, though nothing is behind',
+      { projector: false },
+      /^projector NOT RUNNING: no projector is running$/m,
+    ],
+    ['a projector cannot be told', { projector: null }, /^projector unknown$/m],
     ['WAL is about to go', { slot: { walStatus: 'unreserved' } }, /WAL kept: UNRESERVED/],
     ['WAL is gone', { slot: { walStatus: 'lost' } }, /WAL kept: LOST/],
   ])('%s', async (_, answers, said) => {
