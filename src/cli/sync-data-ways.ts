@@ -1,7 +1,7 @@
 /** The two ways of sync-data to know that a difference is one, and to mend it: beside the stream, or without it. */
 import { createDirectWriter } from '../neo4j/direct-writer.ts';
 import { readProgress } from '../neo4j/progress.ts';
-import { ensureSchema } from '../neo4j/schema.ts';
+import { ensureSchema, requireUnique } from '../neo4j/schema.ts';
 import type { CheckOptions } from '../pipelines/reconcile/check.ts';
 import { directly } from '../pipelines/reconcile/direct.ts';
 import { byRequest } from '../pipelines/reconcile/ask.ts';
@@ -78,12 +78,14 @@ export function besideStream(servers: Servers, context: GraphContext): BeginWay 
 export function withoutStream({ sql, graph }: Databases, { mapping, log }: GraphContext): BeginWay {
   return async ({ runId, batchSize, maxWaitMs, repairs, signal }) => {
     const still = await stillness(() => readProgress(graph, mapping));
+    // Two nodes of one id would be compared as one.
+    await (repairs ? ensureSchema(graph, mapping, signal) : requireUnique(graph, mapping));
     const slot = repairs ? await inspectSlot(sql, mapping.source.slot, signal) : null;
     if (repairs && slot === null)
       process.stderr.write(
         `There is no replication slot ${mapping.source.slot}: the graph is repaired, nothing is asked of the stream.\n`,
       );
-    const write = directly({
+    const mend = directly({
       rows: createRowReader(sql),
       writer: createDirectWriter(graph, mapping),
       requireStill: still.require,
@@ -92,7 +94,6 @@ export function withoutStream({ sql, graph }: Databases, { mapping, log }: Graph
         log.error({ table, error }, 'a row cannot be written to the graph');
       },
     });
-    let schema: Promise<void> | null = null;
     return {
       confirmation: {
         reading: () => atFullSpeed(batchSize),
@@ -105,11 +106,8 @@ export function withoutStream({ sql, graph }: Databases, { mapping, log }: Graph
         // What is written is there: one look is enough.
         caughtUp: still.require,
         maxWaitMs: 0,
+        mend,
         stream: { stopped: false },
-        async mend(table, keys, stop) {
-          await (schema ??= ensureSchema(graph, mapping, stop));
-          await write(table, keys, stop);
-        },
       },
       requireStill: still.require,
       still: still.at,

@@ -36,11 +36,7 @@ export async function ensureSchema(graph: Graph, mapping: Mapping, signal: Abort
     }
   }
   const inTheWay = drops.length > 0 ? ` Indexes stand where constraints must: run ${drops.join('; ')}.` : '';
-  if (duplicates.length > 0)
-    throw new AppError(
-      'NEO4J_DUPLICATES',
-      `The graph holds these more than once: ${duplicates.join('; ')}.${inTheWay}`,
-    );
+  if (duplicates.length > 0) throw notUnique(duplicates, inTheWay);
   if (drops.length > 0) throw new AppError('NEO4J_SCHEMA', inTheWay.trim());
 
   // REMOVE of a property that was never written takes no lock.
@@ -49,6 +45,33 @@ export async function ensureSchema(graph: Graph, mapping: Mapping, signal: Abort
     `UNWIND $floors AS row MERGE (f:_Floor {id: row.floor})
      ON CREATE SET f.namespace = row.namespace, f.table = row.table, f.position = '', f.purgedThrough = ''`,
     { floors: [...statementsOf(mapping).values()].map(({ parameters }) => parameters) },
+  );
+}
+
+/** For who writes nothing: throws NEO4J_DUPLICATES as `ensureSchema` does. What has its constraint is not looked at. */
+export async function requireUnique(graph: Graph, mapping: Mapping): Promise<void> {
+  // Of all constraints, those that make keys unique own an index.
+  const constraints = await graph.run(
+    `SHOW CONSTRAINTS YIELD entityType, labelsOrTypes, properties, ownedIndex WHERE ownedIndex IS NOT NULL
+     RETURN toLower(entityType) AS kind, labelsOrTypes AS names, properties`,
+  );
+  const constrained = new Set(
+    constraints.map(({ kind, names, properties }) => JSON.stringify([kind, names, properties])),
+  );
+  const duplicates: string[] = [];
+  for (const unique of uniques(mapping)) {
+    const { on, name, property } = unique;
+    if (constrained.has(JSON.stringify([on, [name], [property]]))) continue;
+    const twice = await duplicatesOf(graph, unique);
+    if (twice !== null) duplicates.push(twice);
+  }
+  if (duplicates.length > 0) throw notUnique(duplicates);
+}
+
+function notUnique(duplicates: readonly string[], more = ''): AppError {
+  return new AppError(
+    'NEO4J_DUPLICATES',
+    `The graph holds these more than once: ${duplicates.join('; ')}.${more}`,
   );
 }
 

@@ -341,6 +341,36 @@ describe('a graph that was never replicated', () => {
   });
   afterAll(() => platform.dispose());
 
+  it('that holds an entity twice is refused before anything is compared, dry run or not', async () => {
+    const { cypher, names, sql } = platform;
+    const label = names.labels.entity;
+    const constraints = () =>
+      cypher('SHOW CONSTRAINTS YIELD name, labelsOrTypes WHERE labelsOrTypes = [$label] RETURN name', {
+        label,
+      });
+    for (const { name } of await constraints()) await cypher(`DROP CONSTRAINT \`${String(name)}\``);
+    const { rows } = await sql.query<{ micros: string }>(
+      `select (extract(epoch from last_updated_at) * 1000000)::bigint as micros from entity where id = $1`,
+      [idOf(3)],
+    );
+    await cypher(`UNWIND [1, 2] AS n CREATE (:${label} {id: $id, last_updated_at: $micros})`, {
+      id: idOf(3),
+      micros: BigInt(rows[0]?.micros ?? ''),
+    });
+    for (const args of [['--dry-run'], []]) {
+      const { code, events, stderr, report } = await syncData(platform, args);
+      expect({ code, events, report }).toEqual({ code: 1, events: [], report: null });
+      expect(stderr).toMatch(
+        new RegExp(`^The graph holds these more than once: ${label}\\.id ${idOf(3)} \\(2 times\\)\\..*\n$`),
+      );
+      expect(await constraints()).toEqual([]);
+    }
+    await cypher(`MATCH (n:${label} {id: $id}) DELETE n`, { id: idOf(3) });
+    const looked = await syncData(platform, ['--dry-run']);
+    expect(looked).toMatchObject({ code: 0, report: { n_missing: ENTITIES } });
+    expect(await constraints()).toEqual([]);
+  });
+
   it('gets all entities, with their relations and links; a row that it cannot take is told of', async () => {
     const { sql, name } = platform;
     // More than an index of Neo4j takes.

@@ -1,10 +1,11 @@
 /** Adopted graphs, plans, identities, and a server that cannot be used. */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { randomBytes } from 'node:crypto';
-import { connectNeo4j, verify } from '../../src/neo4j/client.ts';
+import type { Mapping } from '../../src/core/mapping.ts';
+import { connectNeo4j, type Graph, verify } from '../../src/neo4j/client.ts';
 import { consumerGroup, graphIdentity } from '../../src/neo4j/graph-id.ts';
 import { readProgress } from '../../src/neo4j/progress.ts';
-import { ensureSchema } from '../../src/neo4j/schema.ts';
+import { ensureSchema, requireUnique } from '../../src/neo4j/schema.ts';
 import { statementsOf } from '../../src/neo4j/statements.ts';
 import { at, createTestGraph, entity, neo4jOptions, quiet, type TestGraph } from '../support/test-graph.ts';
 import { testMapping } from '../support/test-mapping.ts';
@@ -16,14 +17,16 @@ beforeAll(async () => {
 afterAll(() => g.dispose());
 
 describe('an adopted graph', () => {
-  async function adopted(queries: readonly string[]): Promise<unknown> {
+  async function adopted(
+    queries: readonly string[],
+    use: (mapping: Mapping) => Promise<unknown> = (mapping) =>
+      ensureSchema(g.graph, mapping, AbortSignal.timeout(30_000)),
+  ): Promise<unknown> {
     const { mapping, rename } = testMapping(`adopted_${randomBytes(4).toString('hex')}`);
     const own = mapping.sink.namespace;
     for (const query of queries) await g.driver.executeQuery(rename(query));
     try {
-      return await ensureSchema(g.graph, mapping, AbortSignal.timeout(30_000)).catch(
-        (error: unknown) => error,
-      );
+      return await use(mapping).catch((error: unknown) => error);
     } finally {
       await g.driver.executeQuery(rename('MATCH (n:Entity|Extract) DETACH DELETE n'));
       const { records } = await g.driver.executeQuery(
@@ -36,17 +39,41 @@ describe('an adopted graph', () => {
     }
   }
 
-  it('with duplicates is refused with all of them, of nodes and relationships', async () => {
-    const error = await adopted([
-      `UNWIND range(1, 12) AS i UNWIND [1, 2, 3] AS j CREATE (:Entity {id: 'k' + right('0' + i, 2)})`,
-      'CREATE (:Extract {id: 7}), (:Extract {id: 7}), (:Extract {id: 8})',
-      `CREATE (a:Extract {id: 9})-[:RELATED {id: 'r'}]->(a), (a)-[:RELATED {id: 'r'}]->(a)`,
-    ]);
+  const DUPLICATES = [
+    `UNWIND range(1, 12) AS i UNWIND [1, 2, 3] AS j CREATE (:Entity {id: 'k' + right('0' + i, 2)})`,
+    'CREATE (:Extract {id: 7}), (:Extract {id: 7}), (:Extract {id: 8})',
+    `CREATE (a:Extract {id: 9})-[:RELATED {id: 'r'}]->(a), (a)-[:RELATED {id: 'r'}]->(a)`,
+  ];
+  it.each<[string, ((mapping: Mapping) => Promise<void>) | undefined]>([
+    ['made ready', undefined],
+    ['only looked at', (mapping) => requireUnique(g.graph, mapping)],
+  ])('with duplicates is refused with all of them, of nodes and relationships, when %s', async (_, use) => {
+    const error = await adopted(DUPLICATES, use);
     expect(error).toMatchObject({ code: 'NEO4J_DUPLICATES' });
     const { message } = error as Error;
     expect(message).toMatch(/Entity_\w+\.id k01 \(3 times\), k02 \(3 times\),.* k10 \(3 times\) and 2 more/);
     expect(message).toMatch(/Extract_\w+\.id 7 \(2 times\)/);
     expect(message).toMatch(/RELATED_\w+\.id r \(2 times\)/);
+  });
+
+  it('is only looked at: nothing is made where keys are unique, and what has its constraint costs nothing', async () => {
+    let made: unknown;
+    const error = await adopted([`CREATE (:Entity {id: 'one'}), (:Entity), (:Entity)`], async (mapping) => {
+      await requireUnique(g.graph, mapping);
+      made = await g.cypher(
+        'SHOW INDEXES YIELD labelsOrTypes WHERE any(x IN labelsOrTypes WHERE x ENDS WITH $own) RETURN labelsOrTypes',
+        { own: mapping.sink.namespace },
+      );
+    });
+    expect({ error, made }).toEqual({ error: undefined, made: [] });
+
+    const asked: string[] = [];
+    const run: Graph['run'] = (query, ...more) => {
+      asked.push(query);
+      return g.graph.run(query, ...more);
+    };
+    await requireUnique({ ...g.graph, run }, g.mapping);
+    expect(asked).toEqual([expect.stringMatching(/^SHOW CONSTRAINTS/)]);
   });
 
   it('with indexes where constraints must be is refused with the statements that help', async () => {
