@@ -13,7 +13,7 @@ export function conclude(
     direct,
   }: { readonly dryRun: boolean; readonly failOnDrift: boolean; readonly direct: boolean },
 ): void {
-  const { counts, left, wholeGraph } = outcome;
+  const { counts, left, refused, wholeGraph } = outcome;
   const tables = [...(wholeGraph?.found.tables.values() ?? [])];
   const unnamed = unnamedIn(outcome);
   const unconfirmed = tables.reduce((sum, table) => sum + table.unconfirmed, 0);
@@ -25,6 +25,10 @@ export function conclude(
     );
   sayLeft(left, 'entities', direct);
   if (wholeGraph !== null) sayLeft(wholeGraph.left, 'other keys', direct);
+  if (refused > 0)
+    process.stderr.write(
+      `${refused} rows cannot be written to the graph as they are; the log says why, of each.\n`,
+    );
 
   if (failOnDrift && driftOf(outcome) > 0) process.exitCode = DRIFT_FOUND;
   else if (!dryRun && stillOpen(outcome, { dryRun }) > 0) process.exitCode = 1;
@@ -40,11 +44,11 @@ export function driftOf(outcome: Outcome): number {
 
 /** How much differs still, or could not be judged: 0 is proof, of a run that compares everything. */
 export function stillOpen(outcome: Outcome, { dryRun }: { readonly dryRun: boolean }): number {
-  const { counts, left, wholeGraph } = outcome;
+  const { counts, left, refused, wholeGraph } = outcome;
   const tables = [...(wholeGraph?.found.tables.values() ?? [])];
   const unconfirmed = tables.reduce((sum, table) => sum + table.unconfirmed, counts.unconfirmed);
   if (dryRun) return driftOf(outcome) + unconfirmed;
-  return left.count + (wholeGraph?.left.count ?? 0) + unnamedIn(outcome) + unconfirmed;
+  return left.count + (wholeGraph?.left.count ?? 0) + refused + unnamedIn(outcome) + unconfirmed;
 }
 
 /** Of a comparison of everything: what has a key that no row can have, entities too. */

@@ -86,6 +86,7 @@ export async function compareAndRepair(
         },
         onPhase: progress.at,
         requireStill: way.requireStill,
+        refused: way.refused,
         wholeGraph: run.wholeGraph
           ? {
               mapping,

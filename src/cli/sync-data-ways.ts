@@ -23,6 +23,8 @@ export interface Way {
   readonly confirmation: Pick<CheckOptions, 'reading' | 'caughtUp' | 'maxWaitMs' | 'readTwice' | 'throttle'>;
   readonly repair: Pick<RepairContext, 'caughtUp' | 'maxWaitMs' | 'mend' | 'stream'>;
   readonly requireStill: ReconcileOptions['requireStill'];
+  /** Rows that could not be written, each once. */
+  readonly refused: ReadonlySet<string>;
   /** What must not move, as text; null: nothing. */
   readonly still: string | null;
 }
@@ -70,6 +72,7 @@ export function besideStream(servers: Servers, context: GraphContext): BeginWay 
         stream: { stopped: false },
       },
       requireStill: null,
+      refused: new Set(),
       still: null,
     };
   };
@@ -85,12 +88,17 @@ export function withoutStream({ sql, graph }: Databases, { mapping, log }: Graph
       process.stderr.write(
         `There is no replication slot ${mapping.source.slot}: the graph is repaired, nothing is asked of the stream.\n`,
       );
+    const refused = new Set<string>();
     const mend = directly({
       rows: createRowReader(sql),
       writer: createDirectWriter(graph, mapping),
       requireStill: still.require,
       ask: slot === null ? null : byRequest(sql, runId, null),
-      onRefused({ table }, error) {
+      onRefused({ table }, key, error) {
+        // A relation is written again with either of its ends.
+        const row = `${table} ${key}`;
+        if (refused.has(row)) return;
+        refused.add(row);
         log.error({ table, error }, 'a row cannot be written to the graph');
       },
     });
@@ -110,6 +118,7 @@ export function withoutStream({ sql, graph }: Databases, { mapping, log }: Graph
         stream: { stopped: false },
       },
       requireStill: still.require,
+      refused,
       still: still.at,
     };
   };

@@ -371,7 +371,7 @@ describe('a graph that was never replicated', () => {
     expect(await constraints()).toEqual([]);
   });
 
-  it('gets all entities, with their relations and links; a row that it cannot take is told of', async () => {
+  it('gets all entities, with their relations and links; what it cannot take is told of, and exits 1', async () => {
     const { sql, name } = platform;
     // More than an index of Neo4j takes.
     await sql.query(
@@ -381,9 +381,10 @@ describe('a graph that was never replicated', () => {
     );
     const { code, stderr, report } = await syncData(platform, []);
     await sql.query('delete from entity_extract where length(link_type) > 100');
-    expect(code, stderr).toBe(0);
+    expect(code, stderr).toBe(1);
     const said = stderr.trim().split('\n');
-    expect(said).toHaveLength(2);
+    expect(said).toHaveLength(3);
+    expect(said[2]).toBe('1 rows cannot be written to the graph as they are; the log says why, of each.');
     expect(said[0]).toBe(
       `There is no replication slot ${name}: the graph is repaired, nothing is asked of the stream.`,
     );

@@ -29,8 +29,8 @@ export interface DirectOptions {
   readonly requireStill: () => Promise<void>;
   /** null: there is no stream to ask. */
   readonly ask: Mend | null;
-  /** A row that cannot be written. */
-  readonly onRefused: (table: TableMapping, error: AppError) => void;
+  /** A row that cannot be written; `key` tells it from others of the table. */
+  readonly onRefused: (table: TableMapping, key: string, error: AppError) => void;
 }
 
 /** How often what fails beside another transaction is tried again. */
@@ -69,7 +69,7 @@ export function directly({ rows, writer, requireStill, ask, onRefused }: DirectO
       return [mutationOf(table, 'r', row)];
     } catch (error) {
       if (!isAppError(error, 'RECORD_MALFORMED')) throw error;
-      onRefused(table, error);
+      onRefused(table, JSON.stringify(table.key.map(({ name }) => row[name])), error);
       return [];
     }
   }
@@ -84,8 +84,9 @@ export function directly({ rows, writer, requireStill, ask, onRefused }: DirectO
       await patiently(() => writer.apply(mutations), signal);
     } catch (error) {
       if (!(error instanceof AppError) || dispositionOf(error) !== 'dead-letter') throw error;
-      if (mutations.length === 1) {
-        onRefused(table, error);
+      const [one, ...others] = mutations;
+      if (one !== undefined && others.length === 0) {
+        onRefused(table, String(one.key), error);
         return;
       }
       const half = mutations.length >> 1;

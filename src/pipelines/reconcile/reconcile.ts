@@ -41,6 +41,8 @@ export interface ReconcileOptions {
   readonly wholeGraph: WholeGraphOptions | null;
   /** Throws if what was found may not be what is there any more; the stream's waits find that out by themselves. */
   readonly requireStill: (() => Promise<void>) | null;
+  /** By the end, the rows that could not be written. */
+  readonly refused: ReadonlySet<string>;
   readonly openSpool: () => Promise<Spool>;
   /** Nodes that no page has and no repair can name. */
   readonly countUnnamed: () => Promise<number>;
@@ -58,6 +60,8 @@ export interface Outcome {
   /** Entity nodes that no page has and no repair can name: they are in no count. */
   readonly unnamed: number;
   readonly left: Left;
+  /** Rows that could not be written, relations and links too, which only a comparison of everything has in `left`. */
+  readonly refused: number;
   readonly wholeGraph: { readonly found: WholeGraph; readonly left: Left } | null;
 }
 
@@ -71,7 +75,7 @@ export async function reconcile(options: ReconcileOptions, signal: AbortSignal):
   try {
     const outcome = await checkAndRepair(options, spool, signal);
     await spool.remove();
-    return { ...outcome, unnamed };
+    return { ...outcome, unnamed, refused: options.refused.size };
   } finally {
     await spool.close();
   }
@@ -81,7 +85,7 @@ async function checkAndRepair(
   options: ReconcileOptions,
   spool: Spool,
   signal: AbortSignal,
-): Promise<Omit<Outcome, 'unnamed'>> {
+): Promise<Omit<Outcome, 'unnamed' | 'refused'>> {
   const { dryRun, maxRepairs, resultsFile, expected, emit, onPhase } = options;
   emit('sync_data_commons', 'Starting data check');
   const onProgress = (compared: number) => {
@@ -97,7 +101,7 @@ async function checkAndRepair(
   emit('sync_data_commons', 'Data check finished', { n_missing, n_not_deleted, n_ok, n_outdated, n_strange });
   emit('sync_data_commons', 'Writing check_results file', { filename: resultsFile });
   await options.writeReport(report);
-  const outcome = (left: Left, wholeLeft: Left): Omit<Outcome, 'unnamed'> => ({
+  const outcome = (left: Left, wholeLeft: Left): Omit<Outcome, 'unnamed' | 'refused'> => ({
     counts,
     left,
     wholeGraph: found === null ? null : { found, left: wholeLeft },
