@@ -37,8 +37,8 @@ export async function readRebuild(graph: Graph, { sink }: Mapping): Promise<Rebu
 }
 
 /**
- * `source` becomes the one whose data the graph is to hold; `republish`, once said, stays until `markAsked`. Durable
- * when resolved.
+ * `source` becomes the one whose data the graph is to hold, and what was proved of it is not any more; `republish`, once
+ * said, stays until `markAsked`. Durable when resolved.
  */
 export async function markRebuild(
   graph: Graph,
@@ -51,7 +51,8 @@ export async function markRebuild(
     `MERGE (g:_Graph {id: $namespace}) ON CREATE SET g.namespace = $namespace, g.uuid = randomUUID()
      SET g.source = $source, g.rebuild = $state, g.rebuildMapping = $mapping,
          g.rebuildStartedAt = coalesce(g.rebuildStartedAt, $startedAt),
-         g.rebuildRepublish = $republish OR coalesce(g.rebuildRepublish, false)`,
+         g.rebuildRepublish = $republish OR coalesce(g.rebuildRepublish, false)
+     REMOVE g.provedThrough`,
     {
       namespace,
       state,

@@ -71,7 +71,7 @@ export interface Status {
       | null;
     /**
      * A comparison of everything has proved this graph up to here; null: none has, in this epoch, or the graph was put
-     * back since, or there is a gap.
+     * back since, or there is a gap or it cannot be told, or a rebuild is not finished.
      */
     readonly verified: { readonly through: string; readonly at: string } | null;
   }[];
@@ -134,7 +134,7 @@ export async function readStatus(sources: StatusSources, nowMs: number): Promise
           : Number(recordsBehind(ends.filter(own), progress)),
       appliedUpTo: applied === 0 ? null : new Date(applied).toISOString(),
       load: loadOf(control.value?.source?.loads[table], nowMs),
-      verified: (gaps ?? []).length === 0 ? verifiedOf(table, control.value, graph.value) : null,
+      verified: gaps?.length === 0 && rebuild === null ? verifiedOf(table, control.value, graph.value) : null,
     };
   });
   const lag = ends === null || progress === null || unfit.size > 0 ? null : lagMs(ends, progress, nowMs);

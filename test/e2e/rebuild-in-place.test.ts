@@ -78,6 +78,11 @@ it('killed while it empties the graph, says so to everyone until it is brought t
   const publisher = await published(platform);
   const projector = platform.start(['project']);
   await platform.expectEqual();
+  const proving = await platform.run([
+    ...['sync-data', '--whole-graph', '--deep', '--check-results-file', `${platform.connectors}/proof.json`],
+  ]);
+  expect(proving.code, proving.stderr).toBe(0);
+  expect((await platform.run(['status'])).stdout).toMatch(/verified through/);
   await projector.stop();
   const { entity } = platform.names.labels;
   for (let thousand = 0; thousand < 120; thousand += 30)
@@ -100,6 +105,11 @@ it('killed while it empties the graph, says so to everyone until it is brought t
     code: 1,
     stdout: expect.stringMatching(/^REBUILDING \(emptying\) since \S+: run graph rebuild/m) as string,
   });
+  expect(status.stdout).not.toMatch(/verified through/);
+  const [graph] = await platform.cypher('MATCH (g:_Graph {id: $name}) RETURN g.provedThrough AS proved', {
+    name: platform.name,
+  });
+  expect(graph).toEqual({ proved: null });
 
   const refused = await platform.run(['project'], { LOG_LEVEL: 'error' });
   expect(refused.code).toBe(1);

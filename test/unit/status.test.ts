@@ -109,6 +109,8 @@ describe('verified is lowered', () => {
   const earlier = position(3, lsn(0x80n), lsn(0x80n));
   it.each<[string, Answers]>([
     ['the source was set back, or another gap was found', { gaps: ['the WAL ends before the recorded'] }],
+    ['whether there is a gap cannot be told', { gaps: null }],
+    ['a rebuild is not finished', { graph: { rebuild: { state: 'building', startedAt: AT } } }],
     ['the graph was put back to an earlier state, or is an older dump', { graph: { proved: earlier } }],
     ['the graph was put back to before any proof', { graph: { proved: null } }],
     ['it is another graph', { graph: { uuid: 'theirs' } }],
