@@ -124,6 +124,7 @@ export function waitSources({ sql, client, graph }: Servers, context: GraphConte
     },
     topicEnds: () => topicEnds(client, context),
     progress: () => readProgress(graph, mapping),
+    rebuild: () => readRebuild(graph, mapping),
   };
 }
 

@@ -2,7 +2,7 @@
 import { AppError, describeError, isAppError } from '../core/errors.ts';
 import { formatLsn } from '../core/lsn.ts';
 import { NO_CONTROL, unfinishedRecovery, writeControl } from '../kafka/control.ts';
-import { markProved } from '../neo4j/rebuild-mark.ts';
+import { markAsked, markProved } from '../neo4j/rebuild-mark.ts';
 import { beginRecovery, finishEmptying } from '../pipelines/recover/recover.ts';
 import { type Proof, proveByChecks } from '../pipelines/prove.ts';
 import { findGap, type Gap } from '../pipelines/recover/gap.ts';
@@ -65,6 +65,8 @@ async function recover(
   await finishEmptying(servers.graph, mapping, gap.source, signal);
   process.stdout.write('Publisher and projector (graph replicate) have to run now: they load all tables.\n');
   await untilLoaded(context, servers, signal);
+  // So are the rows that a rebuild was still to ask for.
+  await markAsked(servers.graph, mapping);
   const through = await proveAndFinish(context, servers, signal);
   process.stdout.write(
     `The graph is recovered: verified through ${formatLsn(through.lsn)} of epoch ${through.epoch}.\n`,
@@ -134,7 +136,7 @@ function duringRecovery(sources: WaitSources): WaitSources {
     const found = await sources.recorded();
     return found === null ? null : { ...found, recovering: null };
   };
-  return { ...sources, recorded };
+  return { ...sources, recorded, rebuild: () => Promise.resolve(null) };
 }
 
 /** Throws NOT_PROVED with the recovery left open. */

@@ -4,6 +4,8 @@
  *   marker in the WAL at L ─▶ the slot has confirmed L, so by I9 all of it is in Kafka ─▶ where the topics end now
  *     ─▶ the graph's progress, which fits these topics, has reached those ends
  *
+ * Progress of a graph that is being emptied, or is to be built from rows that have not all been asked for, says nothing
+ * of what it has: the marker comes behind the last of those requests.
  * Never compares with the WAL's insert position: asynchronous commits are visible beyond it, and on an idle server it
  * is never confirmed.
  */
@@ -16,6 +18,7 @@ import { MARKER_PREFIX } from '../core/messages.ts';
 import type { SourceRecord } from '../kafka/control.ts';
 import type { PartitionRange } from '../kafka/offsets.ts';
 import type { PartitionProgress } from '../neo4j/progress.ts';
+import type { RebuildMark } from '../neo4j/rebuild-mark.ts';
 import type { Sql } from '../postgres/client.ts';
 import { emitMessage } from '../postgres/messages.ts';
 import { inspectSlot, type SlotInfo } from '../postgres/slot.ts';
@@ -28,7 +31,11 @@ export interface WaitSources {
   readonly recorded: () => Promise<Recorded | null>;
   readonly topicEnds: () => Promise<readonly PartitionRange[]>;
   readonly progress: () => Promise<readonly PartitionProgress[]>;
+  /** Of the graph, if one was begun and not brought to its end. */
+  readonly rebuild: () => Promise<Rebuilding | null>;
 }
+
+type Rebuilding = Pick<RebuildMark, 'state' | 'startedAt' | 'republish'>;
 
 export interface Recorded extends Pick<SourceRecord, 'loads' | 'askedAgain'> {
   /** Why a recovery was begun that is not finished; null: there is none. */
@@ -88,8 +95,8 @@ export async function waitForAnswers(
 }
 
 /**
- * Resolves, to its marker, when it is there. Throws TIMED_OUT with how far it is, PROGRESS_GAP if topics and graph do not
- * fit, or the signal's reason.
+ * Resolves, to its marker, when it is there. Throws TIMED_OUT with how far it is, LOADING if a rebuild has left it without
+ * a part of the rows, PROGRESS_GAP if topics and graph do not fit, or the signal's reason.
  */
 export async function waitForGraph(
   sources: WaitSources,
@@ -97,7 +104,26 @@ export async function waitForGraph(
   signal: AbortSignal,
 ): Promise<Lsn> {
   const deadline = performance.now() + timeoutMs;
-  const marker = await waitUntilPublished(sources, timeoutMs, signal);
+  for (;;) {
+    const before = await untilAsked(sources, deadline, signal);
+    const marker = await reachMarker(sources, deadline, signal);
+    const after = await sources.rebuild();
+    if (after === null || (notAsked(after) === null && after.startedAt === before?.startedAt)) return marker;
+  }
+}
+
+async function untilAsked(
+  { rebuild }: WaitSources,
+  deadline: number,
+  signal: AbortSignal,
+): Promise<Rebuilding | null> {
+  let found: Rebuilding | null = null;
+  await until(deadline, signal, async () => notAsked((found = await rebuild())));
+  return found;
+}
+
+async function reachMarker(sources: WaitSources, deadline: number, signal: AbortSignal): Promise<Lsn> {
+  const marker = await waitUntilPublished(sources, Math.max(1, deadline - performance.now()), signal);
   let ends: readonly PartitionRange[] = [];
   await until(deadline, signal, async () => {
     const progress = await sources.progress();
@@ -109,6 +135,17 @@ export async function waitForGraph(
     return behind === 0n ? null : notApplied(behind);
   });
   return marker;
+}
+
+function notAsked(rebuild: Rebuilding | null): AppError | null {
+  if (rebuild === null || (rebuild.state !== 'emptying' && !rebuild.republish)) return null;
+  const what =
+    rebuild.state === 'emptying' ? 'being emptied' : 'to be built from rows that are still to be asked for';
+  return new AppError(
+    'LOADING',
+    `The graph is ${what}, by a rebuild that was begun at ${rebuild.startedAt}.`,
+    { furtherRemedy: 'If it does not run any more, run graph rebuild again: it goes on.' },
+  );
 }
 
 async function generationsOf({ recorded }: WaitSources): Promise<Omit<Topics, 'ranges'>> {

@@ -249,7 +249,8 @@ it('a slot that was dropped while a rebuild in place was not brought to its end'
   await replicator.stop();
   // As one leaves it that is killed while it empties the graph: see the tests of rebuild.
   await platform.cypher(
-    `MATCH (g:_Graph {id: $name}) SET g.rebuild = 'emptying', g.rebuildMapping = '', g.rebuildStartedAt = $at
+    `MATCH (g:_Graph {id: $name})
+     SET g.rebuild = 'emptying', g.rebuildMapping = '', g.rebuildStartedAt = $at, g.rebuildRepublish = true
      WITH g MATCH (p:_Progress {namespace: $name}) DETACH DELETE p
      WITH DISTINCT g MATCH (n:${platform.names.labels.entity}) WITH n LIMIT 100 DETACH DELETE n`,
     { name: platform.name, at: new Date().toISOString() },

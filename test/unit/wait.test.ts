@@ -35,6 +35,7 @@ function sources(more: Partial<WaitSources> | ((emitted: number) => Partial<Reco
         Promise.resolve(typeof more === 'function' ? { ...NOTHING, ...more(emitted) } : NOTHING),
       topicEnds: () => Promise.resolve([]),
       progress: () => Promise.resolve([]),
+      rebuild: () => Promise.resolve(null),
       ...(typeof more === 'function' ? {} : more),
     },
   };
@@ -61,6 +62,40 @@ it.each([
   };
   await expect(waitForGraph({ ...of, sql }, 30, new AbortController().signal)).rejects.toMatchObject({
     code,
+  });
+});
+
+describe('a graph that a rebuild has begun', () => {
+  type Mark = Awaited<ReturnType<WaitSources['rebuild']>>;
+  const building = { state: 'building', startedAt: '2026-11-29T08:00:00.000Z', republish: false } as const;
+  const asking = { ...building, republish: true };
+  const waiting = async (...marks: readonly [Mark, ...Mark[]]) => {
+    const left = [...marks];
+    const rebuild = () => Promise.resolve((left.length > 1 ? left.shift() : left[0]) ?? null);
+    const { sources: of, emitted } = sources({ rebuild });
+    const end = waitForGraph(of, 100, new AbortController().signal);
+    return { ended: await end.then(() => 'there', String), markers: emitted() };
+  };
+
+  it.each<[string, Mark, RegExp]>([
+    [
+      'emptying',
+      { ...building, state: 'emptying' },
+      /The graph is being emptied, by a rebuild that was begun at 2026-11-29T08:00/,
+    ],
+    ['asking for all rows', asking, /still to be asked for, by a rebuild that was begun at 2026-11-29T08:00/],
+  ])('is not there while it is %s', async (_, mark, why) => {
+    expect(await waiting(mark)).toEqual({ ended: expect.stringMatching(why) as string, markers: 0 });
+  });
+
+  it.each<[string, readonly [Mark, ...Mark[]], number]>([
+    ['its progress tells once it is built', [building], 1],
+    ['the marker comes behind the last request', [asking, asking, building], 1],
+    ['it was proved meanwhile', [building, null], 1],
+    ['it was begun behind the marker', [null, asking, asking, building], 2],
+    ['it was begun, and all was asked for, behind the marker', [null, building], 2],
+  ])('%s', async (_, marks, markers) => {
+    expect(await waiting(...marks)).toEqual({ ended: 'there', markers });
   });
 });
 
