@@ -63,10 +63,10 @@ export function decideSource(
     return gap(`the record is of database ${recorded.database}, this is ${observed.database}`);
   }
   if (recorded.gap !== undefined) return gap(recorded.gap);
+  if (slot !== null && slot.invalidation !== null)
+    return gap(`the slot was invalidated (${slot.invalidation}): its changes are gone`);
   if (recorded.acknowledged === null) return { kind: 'first-start' };
   if (slot === null) return gap(`the slot ${recorded.slot} no longer exists`);
-  if (slot.invalidation !== null)
-    return gap(`the slot was invalidated (${slot.invalidation}): its changes are gone`);
   const missing =
     recorded.timeline === observed.timeline
       ? missingAfterRestore(recorded.acknowledged, observed.currentLsn)

@@ -48,6 +48,12 @@ describe('the source is', () => {
     ['another database', recorded, { database: 'other' }, /database/],
     ['a lost slot', recorded, { slot: null }, /no longer exists/],
     ['an invalidated slot', recorded, { slot: { ...slot, invalidation: 'wal_removed' } }, /wal_removed/],
+    [
+      'a slot that was invalidated before a first start recorded it',
+      { ...recorded, acknowledged: null },
+      { slot: { ...slot, invalidation: 'wal_removed' } },
+      /wal_removed/,
+    ],
     ['another timeline', recorded, { timeline: 2 }, /timeline/],
     ['WAL that ends before the record', recorded, { currentLsn: parseLsn('0/1FF') }, /ends at 0\/1FF/],
     [
