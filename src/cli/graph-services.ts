@@ -1,7 +1,9 @@
 /** `graph publish`, `project` and `replicate`: services that run until they are told to stop. */
-import { describeError } from '../core/errors.ts';
+import { type AppError, describeError, isAppError } from '../core/errors.ts';
 import { runUntilStopped, type Service, together } from '../runtime/service.ts';
 import { type GraphContext, graphContext } from './graph-context.ts';
+
+const FAILED = 1;
 
 export type ServiceName = 'publish' | 'project' | 'replicate';
 
@@ -39,7 +41,18 @@ export async function runService(
     const { projectService } = await import('../pipelines/project/project.ts');
     services.push(projectService(context));
   }
-  await runUntilStopped(together(services), context.log);
+  try {
+    await runUntilStopped(together(services), context.log);
+  } catch (error) {
+    if (isAppError(error, 'SHUTDOWN_TIMEOUT')) leave(error);
+    throw error;
+  }
+}
+
+/** What is still open, at a server that says nothing, would keep the process. */
+function leave(error: AppError): never {
+  process.stderr.write(`${describeError(error)}\n`);
+  process.exit(FAILED);
 }
 
 /** Asks each server once. */

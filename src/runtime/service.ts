@@ -1,7 +1,7 @@
 /**
  * The life of a service process: runs until it ends by itself, fails, or is told to stop. The first SIGTERM or SIGINT
- * asks it to drain; a second one, or the deadline, ends the process at once: whatever is lost then is done again after
- * the next start (I11).
+ * asks it to drain; a second one, or the deadline, ends the run at once, with SHUTDOWN_TIMEOUT, and the caller the process:
+ * whatever is lost then is done again after the next start (I11).
  */
 import type { Log } from './log.ts';
 import { AppError } from '../core/errors.ts';
@@ -23,15 +23,15 @@ export async function runUntilStopped(
   let expire: (error: AppError) => void;
   const expired = new Promise<never>((_, reject) => (expire = reject));
   const stop = (name: NodeJS.Signals) => {
-    const late = () => {
-      expire(new AppError('SHUTDOWN_TIMEOUT', `The process did not stop within ${deadlineMs / 1000} s.`));
+    const late = (why: string) => {
+      expire(new AppError('SHUTDOWN_TIMEOUT', `The process ${why}.`));
     };
     if (controller.signal.aborted) {
-      late();
+      late('was told to stop once more, before it had stopped');
       return;
     }
     log.info({ signal: name }, 'stopping: draining what is in flight');
-    deadline = setTimeout(late, deadlineMs);
+    deadline = setTimeout(late, deadlineMs, `did not stop within ${deadlineMs / 1000} s`);
     controller.abort();
   };
   process.on('SIGTERM', stop).on('SIGINT', stop);

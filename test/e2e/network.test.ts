@@ -79,3 +79,20 @@ describe('the graph is right again after the connection to Neo4j', () => {
     await replicator.stop();
   });
 });
+
+it('a second signal ends a process that a silent server keeps from draining', async () => {
+  const neo4j = await createProxy(platform.env['NEO4J_URI'] ?? '');
+  const projector = platform.start(['project'], { NEO4J_URI: neo4j.url });
+  await projector.logged(/partitions assigned/);
+  neo4j.silence();
+  await underLoad(platform, () => passed(500).then(() => undefined));
+  projector.child.kill('SIGTERM');
+  await projector.logged(/^stopping/);
+  await passed(1000);
+  expect(projector.child.exitCode).toBeNull();
+  projector.child.kill('SIGTERM');
+  const still = passed(10_000, 'still running', { ref: false });
+  expect(await Promise.race([projector.exited, still])).toBe(1);
+  expect(projector.stderr()).toMatch(/^The process was told to stop once more/m);
+  await neo4j.close();
+});
