@@ -7,6 +7,7 @@ import { position } from '../core/position.ts';
 import { writeControl } from '../kafka/control.ts';
 import { graphUuid } from '../neo4j/graph-id.ts';
 import { markProof } from '../neo4j/proof-mark.ts';
+import { tableDigest } from '../neo4j/rebuild-mark.ts';
 import type { Check } from '../pipelines/prove.ts';
 import type { Outcome } from '../pipelines/reconcile/reconcile.ts';
 import { waitForGraph } from '../pipelines/wait.ts';
@@ -59,8 +60,9 @@ export async function recordProof(
 
   const at = new Date().toISOString();
   await markProof(graph, mapping, position(epoch, lsn, lsn));
-  const verified = mapping.tables.map(({ table }) => {
-    return { kind: 'verified', table, graph: uuid, epoch, lsn: formatLsn(lsn), at } as const;
+  const verified = mapping.tables.map((of) => {
+    const proved = { graph: uuid, epoch, lsn: formatLsn(lsn), mapping: tableDigest(mapping, of), at };
+    return { kind: 'verified', table: of.table, ...proved } as const;
   });
   await writeControl(client, mapping.controlTopic, log, verified);
   return { outcome, open, through: { lsn, epoch }, unproved: null };

@@ -98,6 +98,8 @@ const verifiedRecord = z.object({
   epoch: z.int().nonnegative(),
   /** Everything committed before it. */
   lsn: lsnText,
+  /** Digest of the table's mapping that it was compared by; another one is not proved, nor is one that is not known. */
+  mapping: z.string().optional(),
   at: z.iso.datetime(),
 });
 

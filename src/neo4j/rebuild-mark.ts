@@ -9,7 +9,7 @@
 import { createHash } from 'node:crypto';
 import type { Transaction } from 'neo4j-driver';
 import { AppError } from '../core/errors.ts';
-import type { Mapping } from '../core/mapping.ts';
+import type { Mapping, TableMapping } from '../core/mapping.ts';
 import type { Graph } from './client.ts';
 import { NOW } from './cypher.ts';
 
@@ -97,9 +97,14 @@ export async function lockGraph(open: Transaction, { sink }: Mapping): Promise<v
 }
 
 /** Of what decides what a graph looks like. */
-export function mappingDigest({ tables, sink }: Mapping): string {
+export function mappingDigest({ tables, sink }: Pick<Mapping, 'tables' | 'sink'>): string {
   const text = JSON.stringify([sink.namespace, tables], (_, value: unknown) =>
     value instanceof Map ? [...(value as ReadonlyMap<unknown, unknown>)] : value,
   );
   return createHash('sha256').update(text).digest('hex').slice(0, 16);
+}
+
+/** As `mappingDigest`, of what one table becomes in it. */
+export function tableDigest({ sink }: Pick<Mapping, 'sink'>, table: TableMapping): string {
+  return mappingDigest({ sink, tables: [table] });
 }

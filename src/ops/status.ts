@@ -1,5 +1,8 @@
-/** How things stand: each server, the slot, the projector, progress per table, dead letters. Whatever cannot be asked is shown as down. */
-import type { Mapping } from '../core/mapping.ts';
+/**
+ * How things stand: each server, the slot, the projector, progress per table, dead letters. Whatever cannot be asked is
+ * shown as down.
+ */
+import type { Mapping, TableMapping } from '../core/mapping.ts';
 import { describeError } from '../core/errors.ts';
 import { paceOf, type TableLoad } from '../core/loads.ts';
 import { formatLsn, parseLsn } from '../core/lsn.ts';
@@ -8,7 +11,7 @@ import { type ControlState, unfinishedRecovery } from '../kafka/control.ts';
 import type { PartitionRange } from '../kafka/offsets.ts';
 import { generationsOf } from '../kafka/topic-ids.ts';
 import type { PartitionProgress } from '../neo4j/progress.ts';
-import type { RebuildMark } from '../neo4j/rebuild-mark.ts';
+import { type RebuildMark, tableDigest } from '../neo4j/rebuild-mark.ts';
 import type { SlotInfo } from '../postgres/slot.ts';
 import type { SourceInfo } from '../postgres/source.ts';
 import { misfits } from '../pipelines/fit.ts';
@@ -71,7 +74,8 @@ export interface Status {
       | null;
     /**
      * A comparison of everything has proved this graph up to here; null: none has, in this epoch, or the graph was put
-     * back since, or there is a gap or it cannot be told, or a rebuild is not finished.
+     * back since, or there is a gap or it cannot be told, or a rebuild is not finished, or
+     * the table is mapped otherwise by now.
      */
     readonly verified: { readonly through: string; readonly at: string } | null;
   }[];
@@ -121,7 +125,8 @@ export async function readStatus(sources: StatusSources, nowMs: number): Promise
     }).map(({ topic }) => topic),
   );
 
-  const tables = mapping.tables.map(({ table, topic }) => {
+  const tables = mapping.tables.map((of) => {
+    const { table, topic } = of;
     const own = (of: { readonly topic: string }) => of.topic === topic;
     const applied = Math.max(0, ...(progress ?? []).filter(own).map((p) => p.committedMs ?? 0));
     return {
@@ -134,7 +139,8 @@ export async function readStatus(sources: StatusSources, nowMs: number): Promise
           : Number(recordsBehind(ends.filter(own), progress)),
       appliedUpTo: applied === 0 ? null : new Date(applied).toISOString(),
       load: loadOf(control.value?.source?.loads[table], nowMs),
-      verified: gaps?.length === 0 && rebuild === null ? verifiedOf(table, control.value, graph.value) : null,
+      verified:
+        gaps?.length === 0 && rebuild === null ? verifiedOf(mapping, of, control.value, graph.value) : null,
     };
   });
   const lag = ends === null || progress === null || unfit.size > 0 ? null : lagMs(ends, progress, nowMs);
@@ -183,14 +189,16 @@ function loadOf(load: TableLoad | undefined, nowMs: number): Status['tables'][nu
   return { state, rows, expected, ...paceOf(load, nowMs) };
 }
 
-/** What control topic and graph agree on. */
+/** What control topic and graph agree on, of the mapping as it is. */
 function verifiedOf(
-  table: string,
+  mapping: Mapping,
+  of: TableMapping,
   control: ControlState | null,
   graph: { readonly uuid: string | null; readonly proved: Position | null } | null,
 ): Status['tables'][number]['verified'] {
-  const verified = control?.verified.get(graph?.uuid ?? '')?.get(table);
+  const verified = control?.verified.get(graph?.uuid ?? '')?.get(of.table);
   if (verified === undefined || verified.epoch !== control?.source?.epoch) return null;
+  if (verified.mapping !== tableDigest(mapping, of)) return null;
   const through = parseLsn(verified.lsn);
   if (graph?.proved !== position(verified.epoch, through, through)) return null;
   return { through: verified.lsn, at: verified.at };

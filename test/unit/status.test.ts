@@ -2,8 +2,14 @@
 import { describe, expect, it } from 'vitest';
 import { lsn } from '../../src/core/lsn.ts';
 import { position } from '../../src/core/position.ts';
-import { type ControlState, NO_CONTROL, type SourceRecord } from '../../src/kafka/control.ts';
+import {
+  type ControlState,
+  NO_CONTROL,
+  type SourceRecord,
+  type VerifiedRecord,
+} from '../../src/kafka/control.ts';
 import type { PartitionProgress } from '../../src/neo4j/progress.ts';
+import { tableDigest } from '../../src/neo4j/rebuild-mark.ts';
 import { formatStatus, readStatus, type Status, type StatusSources } from '../../src/ops/status.ts';
 import type { SlotInfo } from '../../src/postgres/slot.ts';
 import type { SourceInfo } from '../../src/postgres/source.ts';
@@ -38,11 +44,16 @@ const recorded: SourceRecord = {
   xids: [],
   at: AT,
 };
+const verified = {
+  ...{ table, graph: 'ours', epoch: 3, lsn: '0/180', at: AT },
+  mapping: tableDigest(mapping, testMapping('status').table('public.entity')),
+};
+const verifiedAs = (of: VerifiedRecord) => new Map([['ours', new Map([[table, of]])]]);
 const control: ControlState = {
   ...NO_CONTROL,
   source: recorded,
   topics: new Map([[topic, { topic, generation: 'first', createdAt: AT }]]),
-  verified: new Map([['ours', new Map([[table, { table, graph: 'ours', epoch: 3, lsn: '0/180', at: AT }]])]]),
+  verified: verifiedAs(verified),
 };
 const row: PartitionProgress = {
   topic,
@@ -114,6 +125,14 @@ describe('verified is lowered', () => {
     ['the graph was put back to an earlier state, or is an older dump', { graph: { proved: earlier } }],
     ['the graph was put back to before any proof', { graph: { proved: null } }],
     ['it is another graph', { graph: { uuid: 'theirs' } }],
+    [
+      'the table was mapped otherwise when it was proved',
+      { control: { verified: verifiedAs({ ...verified, mapping: 'other' }) } },
+    ],
+    [
+      'how it was mapped then is not known',
+      { control: { verified: verifiedAs({ ...verified, mapping: undefined }) } },
+    ],
     ['another epoch began', { control: { source: { ...recorded, epoch: 4 } } }],
   ])('%s', async (_, answers) => {
     const { of, text } = await statusOf(answers);
