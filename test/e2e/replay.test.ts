@@ -241,6 +241,20 @@ describe('a damaged graph under live load', () => {
     await platform.expectEqual(120);
   });
 
+  it('goes on if progress is further than it knows, as after a commit whose answer was lost', async () => {
+    const replay = platform.start(['replay'], slowly);
+    await eventually('some of the replay', async () => (await middle()).passed > 0);
+    await platform.cypher(
+      `MATCH (p:_Progress {namespace: $name, scope: 'replay'}) WHERE p.start < p.next
+       REMOVE p._lock
+       WITH p WHERE p[$now.next] < p.end
+       SET p.next = p[$now.next] + 1`,
+      { name: platform.name, now: { next: 'next' } },
+    );
+    expect((await replay.logged(/lost its session/))['error']).toMatchObject({ code: 'PROGRESS_LOST' });
+    await finished(replay);
+  });
+
   // Waits for what a paused process holds.
   it.runIf(soak)(
     'in a soak test alone: a second one is refused, as is a repair without the stream; an unfinished one is finished or given up',

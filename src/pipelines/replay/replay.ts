@@ -13,7 +13,7 @@
  * goes on where its progress is, to the same ends. A second one at once takes its progress over, and this one ends.
  */
 import { createHash } from 'node:crypto';
-import { AppError, isAppError } from '../../core/errors.ts';
+import { AppError } from '../../core/errors.ts';
 import type { Mapping } from '../../core/mapping.ts';
 import { INITIAL_READER, type ReaderState } from '../../core/partition-reader.ts';
 import { describeRequest, type ReplayRequest, type Stretch } from '../../core/replay.ts';
@@ -78,7 +78,10 @@ export async function replay(context: ReplayContext, run: ReplayRun, signal: Abo
   await endReplay(graph, mapping, owner);
 }
 
-/** From where the replay's progress is, to its end. */
+/**
+ * From where the replay's progress is, to its end. Progress that is not where it was left may be our own, of a commit whose
+ * answer was lost: the next session tells.
+ */
 async function session(context: ReplayContext, run: ReplayRun, signal: AbortSignal): Promise<void> {
   const { mapping, graph, log } = context;
   const { request, owner, tally } = run;
@@ -100,8 +103,6 @@ async function session(context: ReplayContext, run: ReplayRun, signal: AbortSign
         signal,
       );
     }
-  } catch (error) {
-    throw isAppError(error, 'PROGRESS_LOST') ? takenOver() : error;
   } finally {
     await aside.close();
   }
