@@ -72,6 +72,8 @@ const recoveryRecord = z.object({
   kind: z.literal('recovery'),
   /** That it began. */
   epoch: z.int().nonnegative(),
+  /** That was recorded before it; of one that began before another had ended, before that. */
+  after: z.int().nonnegative().optional(),
   reasons: z.array(z.string()),
   /** Those that the graph may hold the data of until it is proved to be this one's: see `nameOfSource`. */
   previousSources: z.array(z.string()).default([]),

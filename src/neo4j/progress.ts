@@ -70,6 +70,8 @@ export async function ensureProgress(
 /** Where partitions began and ended when a recovery did, as decimal offsets. */
 export interface RecoveryStart {
   readonly epoch: number;
+  /** The epoch before it; not known of a recovery that an earlier version began. */
+  readonly after?: number | undefined;
   readonly ranges: readonly {
     readonly topic: string;
     readonly partition: number;
@@ -79,15 +81,15 @@ export interface RecoveryStart {
 }
 
 /**
- * Progress of a topic that was made again begins anew; progress that lies outside of what its topic held goes on at the
- * end: everything is published again behind it, in the recovery's epoch. Whatever has applied some of that has adopted
- * it already. Resolves to how many rows were moved; their owners are fenced off.
+ * Progress of a topic that was made again begins anew; progress that lies outside of what its topic held, or is of a later
+ * epoch than what it holds, goes on at the end: everything is published again behind it, in the recovery's epoch. Whatever
+ * has applied some of that has adopted it already. Resolves to how many rows were moved; their owners are fenced off.
  */
 export async function adoptRecovery(
   graph: Graph,
   mapping: Mapping,
   generations: ReadonlyMap<string, string>,
-  { epoch, ranges }: RecoveryStart,
+  { epoch, after, ranges }: RecoveryStart,
 ): Promise<number> {
   const known = new Map(ranges.map((range) => [progressId(mapping, range.topic, range.partition), range]));
   const rows = [...generations].flatMap(([topic, generation]) =>
@@ -104,10 +106,16 @@ export async function adoptRecovery(
      WITH row, p WHERE p[$now.epoch] < $epoch
      WITH row, p, p[$now.generation] <> row.generation AS remade
      WHERE remade OR p[$now.next] < row.low OR p[$now.next] > row.end
+       OR (p[$now.epoch] > $after AND p[$now.next] < row.end)
      SET p.next = CASE WHEN remade THEN 0 ELSE row.end END, p.generation = row.generation
      REMOVE p.owner
      RETURN count(*) AS moved`,
-    { rows, epoch: BigInt(epoch), now: { epoch: 'epoch', generation: 'generation', next: 'next' } },
+    {
+      rows,
+      epoch: BigInt(epoch),
+      after: BigInt(after ?? epoch),
+      now: { epoch: 'epoch', generation: 'generation', next: 'next' },
+    },
   );
   return Number(moved?.['moved']);
 }

@@ -272,6 +272,17 @@ it('a slot that was dropped while a rebuild in place was not brought to its end'
   await again.stop();
 });
 
+it('PostgreSQL and Kafka that were put back to before a recovery, and the graph was not', async () => {
+  await replicator.stop();
+  await platform.cypher('MATCH (p:_Progress {namespace: $name}) SET p.epoch = p.epoch + 1', {
+    name: platform.name,
+  });
+  const gone = await changeInTheGap();
+  await expectRefused(platform.start(['replicate']), /belongs to an older source than what the graph/);
+  await recover(/the graph holds changes of epoch \d+, and the source is recorded in epoch \d+/);
+  await expectGone(gone);
+});
+
 it('a recovery that is ended at any of its steps is gone on with', async () => {
   await replicator.stop();
   await platform.sql.query(`drop publication ${platform.name}`);

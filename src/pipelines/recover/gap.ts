@@ -11,7 +11,7 @@ import { changedTopics, generationsOf, topicIds } from '../../kafka/topic-ids.ts
 import { partitionRanges, withAdmin } from '../../kafka/topics.ts';
 import type { Graph } from '../../neo4j/client.ts';
 import { sourceOfGraph } from '../../neo4j/graph-id.ts';
-import { readProgress } from '../../neo4j/progress.ts';
+import { type PartitionProgress, readProgress } from '../../neo4j/progress.ts';
 import { readRebuild } from '../../neo4j/rebuild-mark.ts';
 import type { Sql } from '../../postgres/client.ts';
 import { publicationExists } from '../../postgres/publication.ts';
@@ -93,6 +93,7 @@ export async function findGap(
       ...(slot !== null && !published ? [`the publication ${mapping.source.publication} is missing`] : []),
       ...gone.map((topic) => `topic ${topic} no longer exists`),
       ...remade.map((topic) => `topic ${topic} was deleted and made again`),
+      ...laterEpochs(progress, control),
       ...misfits(progress, { generations, ranges, recoveryEpoch: unfinishedRecovery(control)?.epoch ?? null })
         .filter(({ topic, passing }) => !passing && !lostTopics.includes(topic))
         .map(({ why }) => why),
@@ -111,4 +112,11 @@ export async function findGap(
       ),
     },
   };
+}
+
+/** What was put back to before a recovery knows nothing of its epoch, which is recorded before its first record. */
+function laterEpochs(progress: readonly PartitionProgress[], { source }: ControlState): string[] {
+  const held = Math.max(0, ...progress.map(({ epoch }) => epoch));
+  if (source === null || held <= source.epoch) return [];
+  return [`the graph holds changes of epoch ${held}, and the source is recorded in epoch ${source.epoch}`];
 }

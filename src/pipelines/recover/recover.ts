@@ -11,7 +11,7 @@
  * What was deleted in the gap is found by the comparison alone. On failure: as `Sql` and `ControlWriter`.
  */
 import type { Mapping } from '../../core/mapping.ts';
-import type { ControlWriter } from '../../kafka/control.ts';
+import { type ControlWriter, unfinishedRecovery } from '../../kafka/control.ts';
 import type { Graph } from '../../neo4j/client.ts';
 import { emptyGraph } from '../../neo4j/empty.ts';
 import { markRebuild, readRebuild } from '../../neo4j/rebuild-mark.ts';
@@ -27,7 +27,7 @@ export async function beginRecovery(
   { sql, mapping, control }: { sql: Sql; mapping: Mapping; control: ControlWriter },
   gap: Gap,
 ): Promise<number> {
-  const { next, source } = gap;
+  const { next, source, control: recorded } = gap;
   // First: without it no publisher goes on from what it recorded.
   if (gap.slot !== null) await dropSlot(sql, mapping.source.slot);
   await control.forgetTopics(gap.lostTopics);
@@ -35,6 +35,7 @@ export async function beginRecovery(
     {
       kind: 'recovery',
       epoch: next.epoch,
+      after: unfinishedRecovery(recorded)?.after ?? recorded.source?.epoch,
       reasons: [...gap.reasons],
       previousSources: [...gap.previousSources],
       beganAt: new Date().toISOString(),
