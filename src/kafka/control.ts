@@ -49,6 +49,8 @@ const sourceRecord = z.object({
   /** Received, and not yet seen by any snapshot (I4): ranges, both ends included. */
   xids: z.array(z.tuple([xid8, xid8])),
   at: z.iso.datetime(),
+  /** How far the topics were written, or had been written when the epoch began; none of a topic that is not named. */
+  ends: z.record(z.string(), z.array(z.string().regex(/^\d+$/)).readonly()).default({}),
   /** Why no session can go on from here, found where only the stream shows it. */
   gap: z.string().optional(),
 });

@@ -6,15 +6,18 @@
  * refuses a batch that it has already or that overtook another. A flight that failed is sent again byte for byte, one
  * flight at a time, before newer ones.
  *
- * On failure: see `publisher.ts`; after 30 s, or at once where Kafka does not call the error retriable, all is given up.
+ * On failure: see `publisher.ts`; after 30 s, or at once where Kafka does not call the error retriable, all is given up;
+ * so it is once an answer shows that records which were answered before are lost.
  */
 import { setTimeout as delay } from 'node:timers/promises';
 import { AppError } from '../core/errors.ts';
+import type { WrittenEnds } from '../core/topic-ends.ts';
 import type { Log } from '../runtime/log.ts';
 import { backoffMs } from '../runtime/retry.ts';
 import type { Connection, KafkaClient } from './client.ts';
 import type { Broker, Cluster } from './cluster.ts';
 import { wrapKafka } from './errors.ts';
+import { recordsLost } from './lost-records.ts';
 import {
   DUPLICATE_SEQUENCE_NUMBER,
   NONE,
@@ -31,6 +34,8 @@ export interface FlightOptions {
   readonly maxInFlight: number;
   readonly retryForMs: number;
   readonly signal: AbortSignal;
+  /** Told of every answer, and asked whether it fits those before. */
+  readonly written: WrittenEnds;
 }
 
 const REPLICAS_TIMEOUT_MS = 10_000;
@@ -41,6 +46,7 @@ const LAST_RETRY_MS = 1_000;
 
 class Flight {
   readonly landed: Promise<void>;
+  readonly turn: number;
   outstanding: readonly ProducePartition[];
   /** Set once the first attempt has ended badly. */
   failure: unknown = null;
@@ -48,7 +54,8 @@ class Flight {
   land: () => void = () => undefined;
   crash: (error: AppError) => void = () => undefined;
 
-  constructor(batches: readonly ProducePartition[]) {
+  constructor(turn: number, batches: readonly ProducePartition[]) {
+    this.turn = turn;
     this.outstanding = batches;
     this.landed = new Promise((resolve, reject) => {
       this.land = resolve;
@@ -66,6 +73,7 @@ export class Flights {
   #connection: Connection | null = null;
   /** Not landed yet, oldest first. */
   #flights: Flight[] = [];
+  #launched = 0;
   #recovery: Promise<void> | null = null;
   #spent: AppError | null = null;
 
@@ -96,7 +104,7 @@ export class Flights {
 
   /** Not to be called again before it has returned: what it waits for is a free place, and to be on the way in order. */
   async launch(batches: readonly ProducePartition[]): Promise<{ readonly landed: Promise<void> }> {
-    const flight = new Flight(batches);
+    const flight = new Flight(++this.#launched, batches);
     for (;;) {
       if (this.#spent !== null) throw this.#spent;
       const [oldest] = this.#flights;
@@ -162,7 +170,7 @@ export class Flights {
     let failure: Error | null = null;
     for (const answer of answers) {
       if (answer.status === 'rejected') failure ??= answer.reason as Error;
-      else for (const result of answer.value.results) failure ??= settle(flight, result);
+      else for (const result of answer.value.results) failure ??= this.#settle(flight, result);
     }
     if (failure !== null) throw failure;
     this.#flights = this.#flights.filter((other) => other !== flight);
@@ -202,6 +210,23 @@ export class Flights {
     }
   }
 
+  /**
+   * Takes an acknowledged batch off the flight; answers the error of one that is not. A duplicate is one that was
+   * acknowledged before, but so long ago that the broker cannot say where it is.
+   */
+  #settle(flight: Flight, { topic, partition, errorCode, baseOffset }: ProduceResult): Error | null {
+    if (errorCode !== NONE && errorCode !== DUPLICATE_SEQUENCE_NUMBER) return protocolError(errorCode);
+    const settled = flight.outstanding.find((b) => b.topic === topic && b.partition === partition);
+    if (settled !== undefined && errorCode === NONE) {
+      const { turn } = flight;
+      const { records } = settled;
+      const lost = this.#options.written.answered({ topic, partition, turn, offset: baseOffset, records });
+      if (lost !== null) return recordsLost(lost);
+    }
+    flight.outstanding = flight.outstanding.filter((batch) => batch !== settled);
+    return null;
+  }
+
   async #connect(): Promise<Connection> {
     const { topics } = this.#options;
     this.#connection = await this.#kafka.connect({ topics, requestTimeoutMs: REQUEST_TIMEOUT_MS });
@@ -213,16 +238,6 @@ export class Flights {
     this.#connection = null;
     await connection?.close();
   }
-}
-
-/**
- * Takes an acknowledged batch off the flight; answers the error of one that is not. A duplicate is one that was
- * acknowledged before, but so long ago that the broker cannot say where it is.
- */
-function settle(flight: Flight, { topic, partition, errorCode }: ProduceResult): Error | null {
-  if (errorCode !== NONE && errorCode !== DUPLICATE_SEQUENCE_NUMBER) return protocolError(errorCode);
-  flight.outstanding = flight.outstanding.filter((b) => b.topic !== topic || b.partition !== partition);
-  return null;
 }
 
 /** A topic that existed a moment ago may be unknown to a broker that just started. */

@@ -9,6 +9,7 @@
  * before anything of it is sent, and the publisher goes on.
  */
 import { AppError } from '../core/errors.ts';
+import { createWrittenEnds } from '../core/topic-ends.ts';
 import type { Log } from '../runtime/log.ts';
 import type { KafkaClient } from './client.ts';
 import { type FlightOptions, Flights } from './flights.ts';
@@ -61,7 +62,7 @@ export async function createPublisher(
   options: PublisherOptions,
   log: Log,
 ): Promise<Publisher> {
-  const { maxRecordBytes, ...settings } = { ...DEFAULTS, ...options };
+  const { maxRecordBytes, ...settings } = { ...DEFAULTS, written: createWrittenEnds({}), ...options };
   const flights = new Flights(kafka, settings, log);
   const { producerId, producerEpoch, partitions: counts } = await flights.open();
   const topics = new Map(
@@ -125,7 +126,7 @@ export async function createPublisher(
     const firstSequence = partition.nextSequence;
     partition.nextSequence = sequenceAfter(firstSequence, writer.count);
     const batch = writer.finish({ producerId, producerEpoch, firstSequence }, Date.now());
-    return { topic: partition.topic, partition: partition.partition, batch };
+    return { topic: partition.topic, partition: partition.partition, batch, records: writer.count };
   }
 
   return {

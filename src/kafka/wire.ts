@@ -36,10 +36,13 @@ export interface TopicPartition {
 export interface ProducePartition extends TopicPartition {
   /** One record batch. */
   readonly batch: Buffer;
+  readonly records: number;
 }
 
 export interface ProduceResult extends TopicPartition {
   readonly errorCode: number;
+  /** Of the batch's first record; -1 if it is not known. */
+  readonly baseOffset: bigint;
 }
 
 /** At most one batch per partition. `timeoutMs`: how long the broker may wait for its replicas. */
@@ -51,8 +54,9 @@ export function produceRequest(
     const results = reader.topicPartitions((topic) => {
       const partition = reader.int32();
       const errorCode = reader.int16();
-      reader.skip(24);
-      return { topic, partition, errorCode };
+      const baseOffset = reader.int64();
+      reader.skip(16);
+      return { topic, partition, errorCode, baseOffset };
     });
     return { results, clientSideThrottleTime: reader.int32() };
   });
@@ -198,6 +202,10 @@ export class Reader {
 
   int32(): number {
     return this.#buffer.readInt32BE(this.#advance(4));
+  }
+
+  int64(): bigint {
+    return this.#buffer.readBigInt64BE(this.#advance(8));
   }
 
   varint(): number {

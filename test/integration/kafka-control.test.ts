@@ -35,6 +35,7 @@ function source(session: number, acknowledged: string): ControlRecord {
     askedAgain: null,
     refusedRequests: 0,
     xids: [['751', '760']],
+    ends: {},
     at: new Date().toISOString(),
   };
 }

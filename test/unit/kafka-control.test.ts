@@ -47,6 +47,10 @@ describe('what the control topic says', () => {
     expect([...state.topics.keys()]).toEqual(['t']);
   });
 
+  it('of how far topics were written is nothing in a record of an earlier version', () => {
+    expect(controlState([source(1, '0/1')]).source?.ends).toEqual({});
+  });
+
   it('of the source survives a session that had nothing to say yet', () => {
     const state = controlState([session(13), source(12, null)]);
     expect(state).toMatchObject({ session: 13, source: { session: 12, acknowledged: null } });

@@ -24,6 +24,7 @@ const recordedAs = (systemIdentifier: string): SourceRecord => ({
   askedAgain: null,
   refusedRequests: 0,
   xids: [],
+  ends: {},
   at: AT,
 });
 const recovery = (previousSources: string[], finishedAt: string | null = null): RecoveryRecord => ({

@@ -42,6 +42,7 @@ const recorded: SourceRecord = {
   askedAgain: null,
   refusedRequests: 0,
   xids: [],
+  ends: {},
   at: AT,
 };
 const verified = {

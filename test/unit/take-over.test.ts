@@ -26,6 +26,7 @@ const recorded: SourceRecord = {
   askedAgain: null,
   refusedRequests: 0,
   xids: [],
+  ends: {},
   at: '2026-11-24T00:00:00.000Z',
 };
 
@@ -56,6 +57,7 @@ async function begin(timeline: number, overlap: Extract<SourceDecision, { kind: 
   };
   const session = await takeOver(prepared, testMapping('unit').mapping, control as ControlWriter, {
     xids: () => [],
+    ends: () => ({ entity: ['1000', '0'] }),
     loads: () => ({}),
     requests: () => ({ askedAgain: null, refusedRequests: 0 }),
   });
@@ -91,4 +93,14 @@ it('a gap that the stream shows, with all that stood there before', async () => 
   const { at, ...before } = written[1] as Extract<ControlRecord, { kind: 'source' }>;
   expect(at).not.toBe('');
   expect(written[2]).toMatchObject({ ...before, gap: 'it is not there' });
+  // What was on its way to be acknowledged comes after it.
+  await session.record({ lsn: lsn(0x210n), lastCommit: null });
+  expect(written[3]).toMatchObject({ acknowledged: '0/210', gap: 'it is not there' });
+});
+
+it('how far the topics are written, with each acknowledgement', async () => {
+  const { written, session } = await begin(1, null);
+  await session.record({ lsn: lsn(0x210n), lastCommit: null });
+  for (const record of written.slice(1))
+    expect(record).toMatchObject({ kind: 'source', ends: { entity: ['1000', '0'] } });
 });

@@ -17,8 +17,10 @@ import {
   controlTopicSpec,
   createControlWriter,
   readControl,
+  type SourceRecord,
 } from '../../kafka/control.ts';
 import { deadLetterTopicSpec } from '../../kafka/dead-letters.ts';
+import { lookForLostEnds } from '../../kafka/lost-records.ts';
 import { requireRecordedTopics, topicIds } from '../../kafka/topic-ids.ts';
 import { ensureTopics, topicsExist, type TopicSpec, withAdmin } from '../../kafka/topics.ts';
 import type { Sql } from '../../postgres/client.ts';
@@ -87,14 +89,17 @@ export async function prepare(
     const { source, observed, decision } = await judgeSource(context, state.source, found, present, signal);
     if (decision.kind === 'gap') throw sourceChanged(decision.reason);
     const written = [...topics, mapping.deadLetterTopic];
-    await requireRecordedTopics(client, state.topics, written);
+    const known = await requireRecordedTopics(client, state.topics, written);
+    const ends = state.source?.ends ?? {};
+    const lost = await lookForLostEnds(client, [...known.keys()], ends);
+    if (lost.length > 0) throw sourceChanged(lost.join('; '));
 
     const first = observed.slot === null;
     if (first) {
       const now = Date.now();
       const epoch = state.source?.epoch ?? nextGeneration(0, now);
       const session = nextGeneration(state.session, now);
-      await control.write([beginning(mapping, source, { epoch, session })]);
+      await control.write([beginning(mapping, source, { epoch, session, ends })]);
     }
     const deadLetters = deadLetterTopicSpec(mapping.deadLetterTopic, replicationFactor);
     const { created } = await ensureTopics(admin, [...dataTopics(mapping), deadLetters]);
@@ -173,7 +178,7 @@ export async function requireTables(
 export function beginning(
   mapping: Mapping,
   { systemIdentifier, timeline, database }: SourceInfo,
-  { epoch, session }: { readonly epoch: number; readonly session: number },
+  { epoch, session, ends }: Pick<SourceRecord, 'epoch' | 'session' | 'ends'>,
 ): ControlRecord {
   return {
     kind: 'source',
@@ -190,6 +195,7 @@ export function beginning(
     askedAgain: null,
     refusedRequests: 0,
     xids: [],
+    ends,
     at: new Date().toISOString(),
   };
 }

@@ -12,11 +12,13 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { type Relation, tableName } from '../../core/change.ts';
 import { AppError, isAppError } from '../../core/errors.ts';
 import { formatLsn, LSN_ZERO } from '../../core/lsn.ts';
+import { createWrittenEnds, type WrittenEnds } from '../../core/topic-ends.ts';
 import type { Mapping } from '../../core/mapping.ts';
 import type { Published } from '../../core/source-identity.ts';
 import { maxRecordBytes, recordEncoder } from '../../core/records.ts';
 import { createKafka, type KafkaClient, type KafkaOptions } from '../../kafka/client.ts';
 import { type SourceRecord, unfinishedRecovery } from '../../kafka/control.ts';
+import { watchEnds } from '../../kafka/lost-records.ts';
 import { createPublisher } from '../../kafka/publisher.ts';
 import { watchTopics } from '../../kafka/topic-ids.ts';
 import { type Database, openDatabase, type Sql, withDeadline } from '../../postgres/client.ts';
@@ -35,7 +37,7 @@ import { emitMarker } from '../wait.ts';
 import { oversized } from './dead-letters.ts';
 import { runFlow } from './flow.ts';
 import { createLoader, type Loader } from './loader.ts';
-import { checkSource, openControl, prepare, requireTables } from './prepare.ts';
+import { checkSource, openControl, prepare, requireTables, sourceChanged } from './prepare.ts';
 import { createRepublisher } from './republisher.ts';
 import { type Session, takeOver } from './take-over.ts';
 import { createVisibility, type Visibility } from './visibility.ts';
@@ -111,17 +113,19 @@ async function session(context: Context, signal: AbortSignal): Promise<void> {
       skip: !context.initialLoad && unfinishedRecovery(prepared.state) === null,
       log,
     });
-    const { askedAgain = null, refusedRequests = 0 } = prepared.state.source ?? {};
+    const { askedAgain = null, refusedRequests = 0, ends = {} } = prepared.state.source ?? {};
+    const written = createWrittenEnds(ends);
     const requests = { askedAgain, refusedRequests };
     const taken = await takeOver(prepared, mapping, control, {
       xids: visibility.recorded,
       loads: loader.loads,
       requests: () => requests,
+      ends: written.ends,
     });
     log.info({ epoch: taken.epoch, session: taken.session, slot: mapping.source.slot }, 'streaming');
-    const { topics, published } = prepared;
-    const running = { prompt, visibility, loader, requests, topics, topicsChanged, published };
-    await publish(context, stream, taken, running, prepared.observed.database);
+    const { topics, published, observed } = prepared;
+    const running = { prompt, visibility, loader, requests, topics, topicsChanged, published, written };
+    await publish(context, stream, taken, running, observed.database);
   } finally {
     await stream?.close();
     await control.close();
@@ -137,21 +141,22 @@ interface Running {
   readonly topics: ReadonlyMap<string, string>;
   /** Aborted when they are not what they were: nothing more is sent to them. */
   readonly topicsChanged: AbortController;
+  readonly written: WrittenEnds;
 }
 
 async function publish(
   { mapping, reader, client, log }: Context,
   stream: ReplicationStream,
   taken: Session,
-  { prompt, visibility, loader, requests, published, topics, topicsChanged }: Running,
+  { prompt, visibility, loader, requests, published, topics, topicsChanged, written }: Running,
   database: string,
 ): Promise<void> {
   const { epoch, session } = taken;
   const { maxMessageBytes, topicPrefix } = mapping.source;
-  const written = [...mapping.tables.map((table) => table.topic), mapping.deadLetterTopic];
+  const names = [...mapping.tables.map((table) => table.topic), mapping.deadLetterTopic];
   const publisher = await createPublisher(
     client,
-    { topics: written, maxRecordBytes: maxMessageBytes, signal: topicsChanged.signal },
+    { topics: names, maxRecordBytes: maxMessageBytes, signal: topicsChanged.signal, written },
     log,
   );
   const watched = (stop: AbortSignal) =>
@@ -235,6 +240,7 @@ async function publish(
           loader.run(signal),
           watched(signal),
           watchPublication(prompt, mapping, published, signal),
+          watchEnds(client, topics, written.ends, signal),
         ]);
       },
       onCommit({ transaction }) {
@@ -242,11 +248,20 @@ async function publish(
       },
     });
   } catch (error) {
-    if (isAppError(error, 'SOURCE_CHANGED')) await taken.recordGap(String(error.context['reason']));
-    throw error;
+    const gap = gapOf(error);
+    if (gap === null) throw error;
+    await taken.recordGap(gap);
+    throw sourceChanged(gap);
   } finally {
     await publisher.close();
   }
+}
+
+/** Null: the error shows none that the next session may not see. */
+function gapOf(error: unknown): string | null {
+  if (!isAppError(error, 'SOURCE_CHANGED') && !isAppError(error, 'KAFKA_TOPIC_CHANGED')) return null;
+  const { reason } = error.context;
+  return typeof reason === 'string' ? reason : null;
 }
 
 function tableRenamed(before: Relation, now: Relation): AppError {

@@ -18,7 +18,7 @@ export interface Session {
   readonly overlap: { readonly lsn: Lsn; readonly xid: number } | null;
   /** Remembers what is about to be acknowledged; durable when resolved. */
   readonly record: (safe: Safe) => Promise<void>;
-  /** Remembers a gap that the stream has shown: what it shows may not come again. Durable when resolved. */
+  /** Remembers a gap that stream or topics have shown: what shows it may not come again. Durable when resolved. */
   readonly recordGap: (reason: string) => Promise<void>;
 }
 
@@ -28,6 +28,7 @@ export interface SessionState {
   readonly xids: () => SourceRecord['xids'];
   readonly loads: (acknowledged: Lsn) => Loads;
   readonly requests: () => Pick<SourceRecord, 'askedAgain' | 'refusedRequests'>;
+  readonly ends: () => SourceRecord['ends'];
 }
 
 /** Durable when resolved: from here on every record of an older session is stale. */
@@ -44,6 +45,7 @@ export async function takeOver(
   const overlap = decision.kind === 'continue' ? decision.overlap : null;
   const lastCommit = overlap && { lsn: formatLsn(overlap.lsn), xid: overlap.xid };
 
+  let found: Pick<SourceRecord, 'gap'> = {};
   const source = (safe: Safe): SourceRecord => ({
     systemIdentifier: observed.systemIdentifier,
     timeline: observed.timeline,
@@ -60,7 +62,9 @@ export async function takeOver(
     published,
     ...current.requests(),
     xids: current.xids(),
+    ends: current.ends(),
     at: new Date().toISOString(),
+    ...found,
   });
   const record = (safe: Safe) => control.write([{ kind: 'source', ...source(safe) }]);
   await control.write([{ kind: 'session', session, startedAt: new Date().toISOString() }]);
@@ -70,6 +74,10 @@ export async function takeOver(
   const begun = { lsn: acknowledged, lastCommit: null };
   await record(begun);
   await control.forgetOldSessions(state);
-  const recordGap = (gap: string) => control.write([{ kind: 'source', ...source(begun), gap }]);
+  const recordGap = (gap: string) => {
+    // What is still being acknowledged is recorded with it.
+    found = { gap };
+    return record(begun);
+  };
   return { epoch, session, record, recordGap, overlap };
 }

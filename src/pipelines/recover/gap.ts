@@ -3,6 +3,7 @@
  * judge. Reads only.
  */
 import { nextGeneration } from '../../core/position.ts';
+import { lostEnds } from '../../core/topic-ends.ts';
 import type { Mapping } from '../../core/mapping.ts';
 import type { KafkaClient } from '../../kafka/client.ts';
 import { type ControlState, NO_CONTROL, readControlIfAny, unfinishedRecovery } from '../../kafka/control.ts';
@@ -76,10 +77,12 @@ export async function findGap(
   const found = await sourceOfGraph(graph, mapping);
   const replaced = decideReplaced({ found, source, control, named: replaces });
   const published = await publicationExists(sql, mapping.source.publication);
-  const ranges = await withAdmin(client, (admin) => partitionRanges(admin, present));
+  const ends = await withAdmin(client, (admin) => partitionRanges(admin, [...ids.keys()]));
+  const ranges = ends.filter(({ topic }) => topic !== mapping.deadLetterTopic);
   const generations = generationsOf(control.topics, written);
   const { gone, remade } = changedTopics(generations, ids);
   const lostTopics = [...gone, ...remade];
+  const same = ends.filter(({ topic }) => generations.has(topic) && !lostTopics.includes(topic));
   const epochs = [
     control.source?.epoch ?? 0,
     control.recovery?.epoch ?? 0,
@@ -94,6 +97,9 @@ export async function findGap(
       ...gone.map((topic) => `topic ${topic} no longer exists`),
       ...remade.map((topic) => `topic ${topic} was deleted and made again`),
       ...laterEpochs(progress, control),
+      ...lostEnds(control.source?.ends ?? {}, same).filter(
+        (reason) => control.source?.gap?.includes(reason) !== true,
+      ),
       ...misfits(progress, { generations, ranges, recoveryEpoch: unfinishedRecovery(control)?.epoch ?? null })
         .filter(({ topic, passing }) => !passing && !lostTopics.includes(topic))
         .map(({ why }) => why),

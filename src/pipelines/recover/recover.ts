@@ -11,6 +11,7 @@
  * What was deleted in the gap is found by the comparison alone. On failure: as `Sql` and `ControlWriter`.
  */
 import type { Mapping } from '../../core/mapping.ts';
+import { topicEnds } from '../../core/topic-ends.ts';
 import { type ControlWriter, unfinishedRecovery } from '../../kafka/control.ts';
 import type { Graph } from '../../neo4j/client.ts';
 import { emptyGraph } from '../../neo4j/empty.ts';
@@ -27,10 +28,12 @@ export async function beginRecovery(
   { sql, mapping, control }: { sql: Sql; mapping: Mapping; control: ControlWriter },
   gap: Gap,
 ): Promise<number> {
-  const { next, source, control: recorded } = gap;
+  const { next, source, control: recorded, lostTopics } = gap;
+  // Behind them all rows are published again, and nowhere else may a graph go on.
+  const kept = gap.ranges.filter(({ topic }) => recorded.topics.has(topic) && !lostTopics.includes(topic));
   // First: without it no publisher goes on from what it recorded.
   if (gap.slot !== null) await dropSlot(sql, mapping.source.slot);
-  await control.forgetTopics(gap.lostTopics);
+  await control.forgetTopics(lostTopics);
   await control.write([
     {
       kind: 'recovery',
@@ -44,7 +47,7 @@ export async function beginRecovery(
         return { topic, partition, low: low.toString(), end: end.toString() };
       }),
     },
-    beginning(mapping, source, next),
+    beginning(mapping, source, { ...next, ends: topicEnds(kept) }),
   ]);
   return next.epoch;
 }

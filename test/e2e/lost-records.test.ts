@@ -1,0 +1,112 @@
+/**
+ * Kafka loses the end of a topic that PostgreSQL was told is there, as when the power fails: the slot is past it, so it
+ * never comes again, and the graph may not have had it. The publisher finds out by itself (I6), at its start or while it
+ * runs.
+ */
+import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
+import { load } from '../../src/sample/load.ts';
+import { createPlatform, type Platform, type Process } from '../support/platform.ts';
+import { type Lengths, type SecondKafka, startSecondKafka } from '../support/second-kafka.ts';
+import { servers } from '../support/servers.ts';
+
+const FOUND_MS = 30_000;
+
+let kafka: SecondKafka;
+let platform: Platform;
+let before: Lengths;
+const platforms: Platform[] = [];
+
+beforeAll(async () => {
+  kafka = await startSecondKafka();
+});
+afterAll(async () => {
+  for (const one of platforms) await one.dispose();
+  await kafka.stop();
+});
+
+/** The graph has everything, and then no projector runs. */
+beforeEach(async () => {
+  platform = await createPlatform('cut', { ...servers(), kafkaBrokers: kafka.brokers });
+  platforms.push(platform);
+  const client = await platform.sql.connect();
+  await load(client, { seed: 11, entities: 100 });
+  client.release();
+  const replicator = platform.start(['replicate']);
+  await replicator.logged(/partitions assigned/);
+  await platform.expectEqual();
+  await replicator.stop();
+  before = await kafka.lengths(`${platform.name}.public.entity`);
+});
+
+async function publishing(): Promise<Process> {
+  const publisher = platform.start(['publish']);
+  await publisher.logged(/streaming/);
+  return publisher;
+}
+
+const change = () => platform.sql.query(`update entity set last_updated_at = now()`);
+
+/** Acknowledged to PostgreSQL when it has stopped. */
+async function published(): Promise<void> {
+  const publisher = await publishing();
+  await change();
+  await platform.sql.query(`delete from entity where id in (select id from entity order by id limit 10)`);
+  await platform.run(['wait', '--timeout', '1']);
+  await publisher.stop();
+}
+
+async function expectStopped(publisher: Process, reason: RegExp): Promise<void> {
+  const ended = await Promise.race([
+    publisher.exited,
+    new Promise((resolve) => setTimeout(resolve, FOUND_MS, 'it runs on')),
+  ]);
+  expect(ended, publisher.stderr().slice(-2000)).toBe(1);
+  const plain = publisher
+    .stderr()
+    .split('\n')
+    .filter((text) => text !== '' && !text.startsWith('{'));
+  expect(plain).toEqual([
+    expect.stringMatching(/^The source is not the one that was recorded: .* graph recover/),
+  ]);
+  expect(plain[0]).toMatch(reason);
+}
+
+const ENDS = /topic cut_\w+\.public\.entity-\d ends at \d+, before the recorded \d+/;
+
+it('while nothing runs: no start goes on, and a recovery makes it good', async () => {
+  await published();
+  await kafka.lose(before);
+  for (let start = 0; start < 2; start++) await expectStopped(platform.start(['publish']), ENDS);
+  expect((await platform.run(['status'])).stdout).toMatch(new RegExp(`^GAP {7}${ENDS.source}`, 'm'));
+  expect((await platform.run(['recover'])).stdout).toMatch(ENDS);
+
+  const recovering = platform.start(['recover', '--yes']);
+  await recovering.logged(/a recovery has begun/);
+  const replicator = platform.start(['replicate']);
+  expect(await recovering.exited, recovering.stderr().slice(-3000)).toBe(0);
+  await platform.expectEqual();
+  await replicator.stop();
+
+  // The new epoch has ends of its own.
+  before = await kafka.lengths(`${platform.name}.public.entity`);
+  await published();
+  await kafka.lose(before);
+  await expectStopped(platform.start(['publish']), ENDS);
+});
+
+it('while the publisher is idle', async () => {
+  await published();
+  const publisher = await publishing();
+  await kafka.lose(before);
+  await expectStopped(publisher, ENDS);
+});
+
+it('while the publisher writes', async () => {
+  await published();
+  const publisher = await publishing();
+  await kafka.lose(before);
+  await change();
+  const lost = /topic cut_\w+\.public\.entity-\d (ends|went on) at \d+/;
+  await expectStopped(publisher, lost);
+  await expectStopped(platform.start(['publish']), lost);
+});
