@@ -111,11 +111,10 @@ export function waitSources({ sql, client, graph }: Servers, context: GraphConte
     async recorded() {
       const state = await controlOf(client, mapping);
       if (state === null || state.source === null) return null;
-      const recovery = unfinishedRecovery(state);
       return {
         ...state.source,
-        recovering: recovery?.reasons ?? null,
-        recoveryEpoch: recovery?.epoch ?? null,
+        recovering: unfinishedRecovery(state)?.reasons ?? null,
+        recovery: state.recovery,
         generations: generationsOf(
           state.topics,
           mapping.tables.map(({ topic }) => topic),

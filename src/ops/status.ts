@@ -121,7 +121,7 @@ export async function readStatus(sources: StatusSources, nowMs: number): Promise
         control.value?.topics ?? new Map(),
         mapping.tables.map(({ topic }) => topic),
       ),
-      recoveryEpoch: recovery?.epoch ?? null,
+      recovery: control.value?.recovery ?? null,
     }).map(({ topic }) => topic),
   );
 

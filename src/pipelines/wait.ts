@@ -40,7 +40,7 @@ type Rebuilding = Pick<RebuildMark, 'state' | 'startedAt' | 'republish'>;
 export interface Recorded extends Pick<SourceRecord, 'loads' | 'askedAgain'> {
   /** Why a recovery was begun that is not finished; null: there is none. */
   readonly recovering: readonly string[] | null;
-  readonly recoveryEpoch: Topics['recoveryEpoch'];
+  readonly recovery: Topics['recovery'];
   readonly generations: Topics['generations'];
 }
 
@@ -149,7 +149,7 @@ function notAsked(rebuild: Rebuilding | null): AppError | null {
 }
 
 async function generationsOf({ recorded }: WaitSources): Promise<Omit<Topics, 'ranges'>> {
-  return (await recorded()) ?? { generations: new Map(), recoveryEpoch: null };
+  return (await recorded()) ?? { generations: new Map(), recovery: null };
 }
 
 /** Throws PROGRESS_GAP for what no recovery is about to mend. */

@@ -76,7 +76,11 @@ const ENDS = /topic cut_\w+\.public\.entity-\d ends at \d+, before the recorded 
 it('while nothing runs: no start goes on, and a recovery makes it good', async () => {
   await published();
   await kafka.lose(before);
-  for (let start = 0; start < 2; start++) await expectStopped(platform.start(['publish']), ENDS);
+  for (let start = 0; start < 2; start++) {
+    const refused = platform.start(['publish']);
+    await expectStopped(refused, ENDS);
+    expect(refused.logs.map(({ msg }) => msg)).not.toContain('streaming');
+  }
   expect((await platform.run(['status'])).stdout).toMatch(new RegExp(`^GAP {7}${ENDS.source}`, 'm'));
   expect((await platform.run(['recover'])).stdout).toMatch(ENDS);
 
@@ -92,6 +96,18 @@ it('while nothing runs: no start goes on, and a recovery makes it good', async (
   await published();
   await kafka.lose(before);
   await expectStopped(platform.start(['publish']), ENDS);
+
+  // A graph that had been further than what was left, and stood aside until the topic was so long again.
+  await platform.cypher(
+    `MATCH (p:_Progress {namespace: $name, topic: $topic, partition: 1}) SET p.epoch = 1, p.next = p.next - 1`,
+    { name: platform.name, topic: `${platform.name}.public.entity` },
+  );
+  const missed =
+    /the graph goes on at offset \d+ of \S+entity-1, where the recovery of epoch \d+ began at \d+/;
+  const projector = platform.start(['project']);
+  expect(await projector.exited).toBe(1);
+  expect(projector.stderr()).toMatch(new RegExp(`^The graph has missed a recovery: ${missed.source}`, 'm'));
+  expect((await platform.run(['status'])).stdout).toMatch(new RegExp(`^GAP {7}${missed.source}`, 'm'));
 });
 
 it('while the publisher is idle', async () => {

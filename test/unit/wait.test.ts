@@ -10,7 +10,7 @@ const TOPIC = 'wait.public.entity';
 const NOTHING: Recorded = {
   loads: {},
   recovering: null,
-  recoveryEpoch: null,
+  recovery: null,
   generations: new Map([[TOPIC, 'first']]),
   askedAgain: null,
 };
@@ -114,7 +114,10 @@ describe('the graph is there only if its progress fits the topics', () => {
   });
   const holds = (low: bigint, end: bigint): PartitionRange => ({ topic: TOPIC, partition: 0, low, end });
 
-  const during = (recoveryEpoch: number | null): Recorded => ({ ...NOTHING, recoveryEpoch });
+  const during = (epoch: number): Recorded => ({
+    ...NOTHING,
+    recovery: { epoch, finishedAt: null, ranges: [] },
+  });
   const waiting = async (
     rows: readonly PartitionProgress[],
     range: PartitionRange,

@@ -13,6 +13,7 @@ import { randomUUID } from 'node:crypto';
 import type { Mapping, TableMapping } from '../../core/mapping.ts';
 import type { ReaderState } from '../../core/partition-reader.ts';
 import { createKafka, type KafkaClient, type KafkaOptions } from '../../kafka/client.ts';
+import { unfinishedRecovery } from '../../kafka/control.ts';
 import { subscribe } from '../../kafka/subscriber.ts';
 import { watchTopics } from '../../kafka/topic-ids.ts';
 import { connectNeo4j, type Graph, type Neo4jOptions } from '../../neo4j/client.ts';
@@ -86,8 +87,8 @@ async function session(context: Context, signal: AbortSignal): Promise<void> {
   const atOnce = mapping.tables.filter((table) => later?.tables.has(table) !== true);
   await planStatements(graph, { ...mapping, tables: atOnce }, signal, { filling: filling() });
   const topics = await madeByPublisher(mapping, client, log, signal);
-  const { source, generations, recovery } = topics;
-  const replaced = recovery?.previousSources ?? [];
+  const { source, generations } = topics;
+  const replaced = unfinishedRecovery(topics)?.previousSources ?? [];
   if (source !== null) await requireSameSource(graph, mapping, source, { claim: true, replaced });
   await prepareProgress(graph, mapping, topics, log);
 

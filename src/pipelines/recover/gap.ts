@@ -6,7 +6,7 @@ import { nextGeneration } from '../../core/position.ts';
 import { lostEnds } from '../../core/topic-ends.ts';
 import type { Mapping } from '../../core/mapping.ts';
 import type { KafkaClient } from '../../kafka/client.ts';
-import { type ControlState, NO_CONTROL, readControlIfAny, unfinishedRecovery } from '../../kafka/control.ts';
+import { type ControlState, NO_CONTROL, readControlIfAny } from '../../kafka/control.ts';
 import type { PartitionRange } from '../../kafka/offsets.ts';
 import { changedTopics, generationsOf, topicIds } from '../../kafka/topic-ids.ts';
 import { partitionRanges, withAdmin } from '../../kafka/topics.ts';
@@ -100,7 +100,7 @@ export async function findGap(
       ...lostEnds(control.source?.ends ?? {}, same).filter(
         (reason) => control.source?.gap?.includes(reason) !== true,
       ),
-      ...misfits(progress, { generations, ranges, recoveryEpoch: unfinishedRecovery(control)?.epoch ?? null })
+      ...misfits(progress, { generations, ranges, recovery: control.recovery })
         .filter(({ topic, passing }) => !passing && !lostTopics.includes(topic))
         .map(({ why }) => why),
     ],
