@@ -74,8 +74,8 @@ export interface Status {
       | null;
     /**
      * A comparison of everything has proved this graph up to here; null: none has, in this epoch, or the graph was put
-     * back since, or there is a gap or it cannot be told, or a rebuild is not finished, or
-     * the table is mapped otherwise by now.
+     * back since, or there is a gap or it cannot be told, or a rebuild is not finished, or the table is mapped otherwise by
+     * now.
      */
     readonly verified: { readonly through: string; readonly at: string } | null;
   }[];

@@ -8,8 +8,7 @@ import { load } from '../../src/sample/load.ts';
 import { createPlatform, type Platform, type Process } from '../support/platform.ts';
 import { type Lengths, type SecondKafka, startSecondKafka } from '../support/second-kafka.ts';
 import { servers } from '../support/servers.ts';
-
-const FOUND_MS = 30_000;
+import { expectStopped } from '../support/stopped.ts';
 
 let kafka: SecondKafka;
 let platform: Platform;
@@ -53,22 +52,6 @@ async function published(): Promise<void> {
   await platform.sql.query(`delete from entity where id in (select id from entity order by id limit 10)`);
   await platform.run(['wait', '--timeout', '1']);
   await publisher.stop();
-}
-
-async function expectStopped(publisher: Process, reason: RegExp): Promise<void> {
-  const ended = await Promise.race([
-    publisher.exited,
-    new Promise((resolve) => setTimeout(resolve, FOUND_MS, 'it runs on')),
-  ]);
-  expect(ended, publisher.stderr().slice(-2000)).toBe(1);
-  const plain = publisher
-    .stderr()
-    .split('\n')
-    .filter((text) => text !== '' && !text.startsWith('{'));
-  expect(plain).toEqual([
-    expect.stringMatching(/^The source is not the one that was recorded: .* graph recover/),
-  ]);
-  expect(plain[0]).toMatch(reason);
 }
 
 const ENDS = /topic cut_\w+\.public\.entity-\d ends at \d+, before the recorded \d+/;

@@ -4,7 +4,6 @@
  * `graph recover` the graph equals the source again; of some gaps a soak test alone shows that.
  */
 import { join } from 'node:path';
-import { setTimeout as passed } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { createKafka } from '../../src/kafka/client.ts';
 import { offsetRanges } from '../../src/kafka/offsets.ts';
@@ -24,9 +23,8 @@ import {
 import { servers } from '../support/servers.ts';
 import { query } from '../support/serving.ts';
 import { soak } from '../support/soak.ts';
+import { expectStopped } from '../support/stopped.ts';
 import { createProxy, type Proxy } from '../support/tcp-proxy.ts';
-
-const STOPS_WITHIN_MS = 30_000;
 
 let cluster: PostgresServers;
 const disposals: (() => Promise<void>)[] = [];
@@ -150,19 +148,6 @@ const dropSlot = (platform: Platform) =>
   platform.sql.query(`select pg_drop_replication_slot($1)`, [platform.name]);
 const createSlot = (platform: Platform) =>
   platform.sql.query(`select pg_create_logical_replication_slot($1, 'pgoutput')`, [platform.name]);
-
-async function expectStopped(publisher: Process, reason: RegExp): Promise<void> {
-  const ended = await Promise.race([publisher.exited, passed(STOPS_WITHIN_MS, 'it runs on')]);
-  expect(ended, publisher.stderr().slice(-2000)).toBe(1);
-  const plain = publisher
-    .stderr()
-    .split('\n')
-    .filter((text) => text !== '' && !text.startsWith('{'));
-  expect(plain).toEqual([
-    expect.stringMatching(/^The source is not the one that was recorded: .* graph recover/),
-  ]);
-  expect(plain[0]).toMatch(reason);
-}
 
 /** Twice: the first start must leave to the second what it went by. And `recover` knows it, too. */
 async function expectRefused(

@@ -9,6 +9,7 @@ import type { Loads } from '../../core/loads.ts';
 import type { Mapping } from '../../core/mapping.ts';
 import { nextGeneration } from '../../core/position.ts';
 import type { ObservedSource, Published, SourceDecision } from '../../core/source-identity.ts';
+import { lostEnds } from '../../core/topic-ends.ts';
 import type { KafkaClient } from '../../kafka/client.ts';
 import {
   type ControlRecord,
@@ -20,9 +21,8 @@ import {
   type SourceRecord,
 } from '../../kafka/control.ts';
 import { deadLetterTopicSpec } from '../../kafka/dead-letters.ts';
-import { lookForLostEnds } from '../../kafka/lost-records.ts';
 import { requireRecordedTopics, topicIds } from '../../kafka/topic-ids.ts';
-import { ensureTopics, topicsExist, type TopicSpec, withAdmin } from '../../kafka/topics.ts';
+import { ensureTopics, partitionRanges, topicsExist, type TopicSpec, withAdmin } from '../../kafka/topics.ts';
 import type { Sql } from '../../postgres/client.ts';
 import { ensurePublication, missingTables, publishedTables } from '../../postgres/publication.ts';
 import { createSlot, inspectSlot } from '../../postgres/slot.ts';
@@ -80,7 +80,7 @@ export async function prepare(
   signal: AbortSignal,
 ): Promise<Prepared> {
   const { mapping, sql, client, log } = context;
-  const { slot, replicationFactor } = mapping.source;
+  const { slot, publication, replicationFactor } = mapping.source;
   const topics = mapping.tables.map((table) => table.topic);
   return withAdmin(client, async (admin) => {
     const state = await readControl(client, mapping.controlTopic, signal);
@@ -91,7 +91,7 @@ export async function prepare(
     const written = [...topics, mapping.deadLetterTopic];
     const known = await requireRecordedTopics(client, state.topics, written);
     const ends = state.source?.ends ?? {};
-    const lost = await lookForLostEnds(client, [...known.keys()], ends);
+    const lost = lostEnds(ends, await partitionRanges(admin, [...known.keys()]));
     if (lost.length > 0) throw sourceChanged(lost.join('; '));
 
     const first = observed.slot === null;
@@ -109,8 +109,7 @@ export async function prepare(
       await createSlot(sql, slot, signal);
       log.info({ topics: created, slot }, 'first start: topics, publication and slot are made');
     }
-    const { publication, tables } = { ...mapping.source, ...mapping };
-    const published = await publishedTables(sql, { publication, tables }, signal);
+    const published = await publishedTables(sql, { publication, tables: mapping.tables }, signal);
     return { state, observed, decision, loads, published, topics: generations };
   });
 }
