@@ -1,7 +1,7 @@
 /** Records that Kafka had answered for, and does not have any more: the end of a partition was cut off (I6). */
-import { setTimeout as delay } from 'node:timers/promises';
 import { AppError } from '../core/errors.ts';
 import { lostEnds, type TopicEnds } from '../core/topic-ends.ts';
+import { every } from '../runtime/every.ts';
 import type { KafkaClient } from './client.ts';
 import { offsetRanges } from './offsets.ts';
 import { changedTopics, topicIds } from './topic-ids.ts';
@@ -44,13 +44,12 @@ export async function watchEnds(
     const remade = lost.length > 0 && changedTopics(expected, await topicIds(kafka, [...expected.keys()]));
     return remade === false || remade.gone.length + remade.remade.length > 0 ? [] : lost;
   };
-  for (let lostBefore = false; ;) {
-    await delay(WATCH_EVERY_MS, undefined, { signal }).catch(() => undefined);
-    if (signal.aborted) return;
+  let lostBefore = false;
+  await every(WATCH_EVERY_MS, signal, async () => {
     // Whoever needs Kafka for what it does waits for it, or fails by it.
     const lost = await look().catch(() => null);
-    if (lost === null) continue;
+    if (lost === null) return;
     if (lost.length > 0 && lostBefore) throw recordsLost(lost.join('; '));
     lostBefore = lost.length > 0;
-  }
+  });
 }

@@ -2,8 +2,8 @@
  * Which topic stands behind a name: the id that Kafka gives each topic when it is created. A topic that was deleted and
  * made again has another one, whatever its name and offsets say (I8). Asked of Kafka 2.8 and newer by Metadata 10.
  */
-import { setTimeout as delay } from 'node:timers/promises';
 import { AppError } from '../core/errors.ts';
+import { every } from '../runtime/every.ts';
 import type { KafkaClient } from './client.ts';
 import type { WireRequest } from './cluster.ts';
 import { wrapKafka } from './errors.ts';
@@ -60,16 +60,15 @@ export async function watchTopics(
   signal: AbortSignal,
 ): Promise<void> {
   const topics = [...expected.keys()];
-  for (let missing = 0; ;) {
-    await delay(WATCH_EVERY_MS, undefined, { signal }).catch(() => undefined);
-    if (signal.aborted) return;
+  let missing = 0;
+  await every(WATCH_EVERY_MS, signal, async () => {
     // Whoever needs Kafka for what it does waits for it, or fails by it.
     const found = await topicIds(kafka, topics).catch(() => null);
-    if (found === null) continue;
+    if (found === null) return;
     const lost = topics.filter((topic) => !found.has(topic));
     missing = lost.length === 0 ? 0 : missing + 1;
     requireSameTopics(expected, missing < MISSING_TWICE ? new Map([...expected, ...found]) : found);
-  }
+  });
 }
 
 /** Those of `topics` that the control topic has a record of: what is not mapped any more may be gone. */

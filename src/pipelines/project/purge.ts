@@ -1,8 +1,8 @@
 /** Beside the projecting, once an hour: tombstones that have stood long enough go (I7). A failure waits for the next hour. */
-import { setTimeout as delay } from 'node:timers/promises';
 import type { Mapping } from '../../core/mapping.ts';
 import type { Graph } from '../../neo4j/client.ts';
 import { purgeTombstones } from '../../neo4j/purge.ts';
+import { every } from '../../runtime/every.ts';
 import type { Log } from '../../runtime/log.ts';
 
 const EVERY_MS = 3_600_000;
@@ -14,9 +14,7 @@ export async function purgeNowAndThen(
   log: Log,
   signal: AbortSignal,
 ): Promise<void> {
-  for (;;) {
-    await delay(EVERY_MS, undefined, { signal, ref: false }).catch(() => undefined);
-    if (signal.aborted) return;
+  await every(EVERY_MS, signal, async () => {
     try {
       const purged = await purgeTombstones(graph, mapping, signal);
       if (purged > 0) log.info({ purged }, 'purged old tombstones');
@@ -24,5 +22,5 @@ export async function purgeNowAndThen(
       if (error !== signal.reason)
         log.warn({ error }, 'tombstones could not be purged; trying again in an hour');
     }
-  }
+  });
 }

@@ -3,12 +3,12 @@
  * another one while nothing is written to it. Whoever writes finds out by the fence; who is idle would wait for ever for
  * records that it has already read.
  */
-import { setTimeout as delay } from 'node:timers/promises';
 import { AppError } from '../../core/errors.ts';
 import type { Mapping } from '../../core/mapping.ts';
 import type { Graph } from '../../neo4j/client.ts';
 import { graphUuid, sourceOfGraph } from '../../neo4j/graph-id.ts';
 import { type PartitionProgress, readProgress } from '../../neo4j/progress.ts';
+import { every } from '../../runtime/every.ts';
 
 const EVERY_MS = 5_000;
 
@@ -47,19 +47,18 @@ export async function watchProgress(
   watched: Watched,
   signal: AbortSignal,
 ): Promise<void> {
-  for (;;) {
+  const check = async () => {
     // Before the graph is read: what is committed or taken over meanwhile may not be in that reading.
     const known = { ...watched, owned: new Set(watched.owned), reached: new Map(watched.reached) };
     // Whoever needs Neo4j for what it does waits for it, or fails by it.
     const found = await look(graph, mapping).catch(() => null);
-    if (found !== null) {
-      const lost = lostSince(known, found, watched.owned);
-      if (lost !== null) throw new AppError('PROGRESS_LOST', `The graph is not the one it was: ${lost}.`);
-      for (const row of found.progress) advance(watched.reached, nameOf(row), row.next);
-    }
-    await delay(EVERY_MS, undefined, { signal }).catch(() => undefined);
-    if (signal.aborted) return;
-  }
+    if (found === null) return;
+    const lost = lostSince(known, found, watched.owned);
+    if (lost !== null) throw new AppError('PROGRESS_LOST', `The graph is not the one it was: ${lost}.`);
+    for (const row of found.progress) advance(watched.reached, nameOf(row), row.next);
+  };
+  await check();
+  await every(EVERY_MS, signal, check);
 }
 
 /** For people; null: nothing is. `stillOwned`: after the graph was read. */

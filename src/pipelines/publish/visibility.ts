@@ -6,12 +6,12 @@
  * behind the same address ends the session (the next one decides what that means, I6); a snapshot that cannot be had
  * for now is asked for again.
  */
-import { setTimeout as delay } from 'node:timers/promises';
 import { AppError } from '../../core/errors.ts';
 import { createUnseenXids, invisibleIn, type UnseenXids } from '../../core/snapshots.ts';
 import type { SourceRecord } from '../../kafka/control.ts';
 import type { Sql } from '../../postgres/client.ts';
 import { readWitness, type Witness } from '../../postgres/rows.ts';
+import { every } from '../../runtime/every.ts';
 import { mayRetry } from '../../runtime/retry.ts';
 import type { Prepared } from './prepare.ts';
 
@@ -72,14 +72,13 @@ export async function createVisibility(
     },
     recorded: () => unseen.ranges().map(([from, to]) => [from.toString(), to.toString()]),
     async watch(signal) {
-      for (let lookedAt = performance.now(); ;) {
-        await delay(LOOK_EVERY_MS_CROWDED, undefined, { signal }).catch(() => undefined);
-        if (signal.aborted) return;
+      let lookedAt = performance.now();
+      await every(LOOK_EVERY_MS_CROWDED, signal, async () => {
         const crowded = unseen.ranges().length > CROWDED_RANGES;
-        if (!crowded && performance.now() - lookedAt < LOOK_EVERY_MS) continue;
+        if (!crowded && performance.now() - lookedAt < LOOK_EVERY_MS) return;
         await look();
         lookedAt = performance.now();
-      }
+      });
     },
   };
 }

@@ -1,9 +1,9 @@
 /** What is taken out of the publication is not in the stream: nothing in the stream tells of it. */
-import { setTimeout as delay } from 'node:timers/promises';
 import type { Mapping } from '../../core/mapping.ts';
 import { changedPublication, type Published } from '../../core/source-identity.ts';
 import type { Sql } from '../../postgres/client.ts';
 import { publishedTables } from '../../postgres/publication.ts';
+import { every } from '../../runtime/every.ts';
 import { sourceChanged } from './prepare.ts';
 
 const LOOK_EVERY_MS = 5_000;
@@ -15,10 +15,8 @@ export async function watchPublication(
   expected: Published,
   signal: AbortSignal,
 ): Promise<void> {
-  for (;;) {
-    await delay(LOOK_EVERY_MS, undefined, { signal }).catch(() => undefined);
-    if (signal.aborted) return;
+  await every(LOOK_EVERY_MS, signal, async () => {
     const why = changedPublication(expected, await publishedTables(sql, { publication, tables }, signal));
     if (why !== null) throw sourceChanged(why);
-  }
+  });
 }
