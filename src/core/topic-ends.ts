@@ -58,7 +58,7 @@ export function createWrittenEnds(recorded: TopicEnds): WrittenEnds {
 }
 
 /** Where partitions end. */
-export function topicEnds(found: readonly (Partition & { readonly end: bigint })[]): TopicEnds {
+export function toTopicEnds(found: readonly (Partition & { readonly end: bigint })[]): TopicEnds {
   const written = createWrittenEnds({});
   for (const { topic, partition, end } of found)
     written.answered({ topic, partition, turn: 1, offset: end, records: 0 });

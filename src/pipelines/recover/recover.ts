@@ -11,7 +11,7 @@
  * What was deleted in the gap is found by the comparison alone. On failure: as `Sql` and `ControlWriter`.
  */
 import type { Mapping } from '../../core/mapping.ts';
-import { topicEnds } from '../../core/topic-ends.ts';
+import { toTopicEnds } from '../../core/topic-ends.ts';
 import { type ControlWriter, unfinishedRecovery } from '../../kafka/control.ts';
 import type { Graph } from '../../neo4j/client.ts';
 import { emptyGraph } from '../../neo4j/empty.ts';
@@ -47,7 +47,7 @@ export async function beginRecovery(
         return { topic, partition, low: low.toString(), end: end.toString() };
       }),
     },
-    beginning(mapping, source, { ...next, ends: topicEnds(kept) }),
+    beginning(mapping, source, { ...next, ends: toTopicEnds(kept) }),
   ]);
   return next.epoch;
 }

@@ -1,6 +1,6 @@
 /** What answers of Kafka's and ends of partitions tell: that nothing is lost, or what is. */
 import { describe, expect, it } from 'vitest';
-import { createWrittenEnds, lostEnds, topicEnds } from '../../../src/core/topic-ends.ts';
+import { createWrittenEnds, lostEnds, toTopicEnds } from '../../../src/core/topic-ends.ts';
 
 const at = (turn: number, offset: bigint, records: number, partition = 1) => ({
   topic: 't',
@@ -61,7 +61,7 @@ it.each<[string, bigint, string[]]>([
 });
 
 it('partitions as they are, in any order', () => {
-  const ends = topicEnds([
+  const ends = toTopicEnds([
     { topic: 't', partition: 1, end: 9n },
     { topic: 't', partition: 0, end: 4n },
   ]);
