@@ -42,7 +42,7 @@ describe('under load, killed at random moments', () => {
           expect(await process.kill('SIGKILL')).toBe('SIGKILL');
         }
       });
-      expect(changes).toBeGreaterThan(1000);
+      expect(changes).toBeGreaterThan(300);
       const last = platform.start([victim]);
       await platform.expectEqual(120);
       await last.stop();

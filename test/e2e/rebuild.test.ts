@@ -54,27 +54,23 @@ it(
     const publisher = await published(platform);
     const blue = platform.start(['project']);
     await blue.logged(/partitions assigned/);
-    await underLoad(
-      platform,
-      async () => {
-        const { code, stdout, stderr } = await rebuild();
-        expect(code, stderr).toBe(0);
-        const proof = proofIn(stdout);
-        expect(proof).toMatchObject({ event: 'proved', graph: `${green.uri}/neo4j`, repaired: 0 });
-        expect(proof['position']).toMatch(/^\d{10}-[0-9a-f]{16}-[0-9a-f]{16}$/);
-        expect(await markOf(green, platform)).toBeNull();
-        const ended = await progressOf(green, platform);
+    await underLoad(platform, async () => {
+      const { code, stdout, stderr } = await rebuild();
+      expect(code, stderr).toBe(0);
+      const proof = proofIn(stdout);
+      expect(proof).toMatchObject({ event: 'proved', graph: `${green.uri}/neo4j`, repaired: 0 });
+      expect(proof['position']).toMatch(/^\d{10}-[0-9a-f]{16}-[0-9a-f]{16}$/);
+      expect(await markOf(green, platform)).toBeNull();
+      const ended = await progressOf(green, platform);
 
-        await blue.stop();
-        const cut = platform.start(['project'], asGreen());
-        await cut.logged(/partitions assigned/);
-        for (const [partition, next] of await progressOf(green, platform))
-          expect(next, partition).toBeGreaterThanOrEqual(ended.get(partition) ?? 0n);
-        await expectCurrent();
-        await cut.stop();
-      },
-      { rate: 50 },
-    );
+      await blue.stop();
+      const cut = platform.start(['project'], asGreen());
+      await cut.logged(/partitions assigned/);
+      for (const [partition, next] of await progressOf(green, platform))
+        expect(next, partition).toBeGreaterThanOrEqual(ended.get(partition) ?? 0n);
+      await expectCurrent();
+      await cut.stop();
+    });
     const cut = platform.start(['project'], asGreen());
     await expectCurrent();
     await expectEqualTo(platform, green);

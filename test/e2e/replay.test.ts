@@ -1,4 +1,5 @@
 /** `graph replay` (I7, I8): over the live graph, under load, killed, twice at once, and as a rehearsal. */
+import { setTimeout as delay } from 'node:timers/promises';
 import { cpSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
@@ -147,6 +148,7 @@ describe('a damaged graph under live load', () => {
         { entities, relations },
       );
       polls++;
+      await delay(5);
       seen += Number(found?.['nodes']) + Number(found?.['relations']);
     }
     await watched;

@@ -10,9 +10,9 @@ import { soak } from '../support/soak.ts';
 const RUNS = soak ? 5 : 3;
 const REPAIRS = soak ? 5 : 3;
 const LAST_AT_LEAST_MS = soak ? 120_000 : 0;
-const CHANGES_PER_SECOND = soak ? 500 : 200;
 if (soak) vi.setConfig({ testTimeout: 900_000 });
 const BUSY = '00000000-0000-4000-8000-000000000001';
+const LOAD = { leftAlone: [BUSY], ...(soak && { rate: 500 }) };
 
 let platform: Platform;
 let folder: string;
@@ -70,7 +70,7 @@ it.each([
           await busy;
         }
       },
-      { rate: CHANGES_PER_SECOND, leftAlone: [BUSY] },
+      LOAD,
     );
     for (const report of reports) {
       const { n_ok: ok, whole_graph: whole, ...rest } = report;
@@ -167,7 +167,7 @@ it('repairs undo nothing that is newer, while the graph is damaged again and aga
         left += untouched.length;
       }
     },
-    { rate: CHANGES_PER_SECOND, leftAlone: [BUSY] },
+    LOAD,
   );
   expect(left).toBeGreaterThan(REPAIRS);
   // What the workload mended has lost the relations that were deleted with it: only the whole graph shows that.

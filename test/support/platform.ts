@@ -17,6 +17,7 @@ import { hashNeo4j, type GraphNames } from './canonical-neo4j.ts';
 import { hashPostgres } from './canonical-postgres.ts';
 import { compareHashes } from './compare.ts';
 import { type Servers, servers } from './servers.ts';
+import { soak } from './soak.ts';
 
 export interface Process {
   readonly child: ChildProcess;
@@ -309,6 +310,9 @@ export async function eventually(
   }
 }
 
+/** Of a Neo4j that has just started, two cores are not enough for much more, tests beside it. */
+const CHANGES_PER_SECOND = soak ? 200 : 50;
+
 /** Changes at a steady rate while `during` runs, and not a moment longer. */
 export async function underLoad(
   platform: Platform,
@@ -316,7 +320,7 @@ export async function underLoad(
   more: Partial<WorkloadOptions> = {},
 ): Promise<WorkloadCounts> {
   const stop = new AbortController();
-  const options = { rate: 200, durationMs: 3_600_000, seed: 4, ...more, signal: stop.signal };
+  const options = { rate: CHANGES_PER_SECOND, durationMs: 3_600_000, seed: 4, ...more, signal: stop.signal };
   const [workload] = await Promise.all([
     runWorkload(platform.sql, options),
     during().finally(() => {
