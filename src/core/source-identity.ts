@@ -7,6 +7,9 @@ import { formatLsn, type Lsn } from './lsn.ts';
 /** By table: how it is in the publication. Another text of a table: changes of it may have passed by unseen. */
 export type Published = Readonly<Record<string, string>>;
 
+/** The publication itself, in place of a table; it has another text once it was altered, if only for a moment. */
+export const PUBLICATION = 'publication';
+
 /** As recorded before it was acknowledged (I9). */
 export interface RecordedSource {
   readonly epoch: number;
@@ -85,11 +88,11 @@ export function decideSource(
 
 /** Why changes may have passed by unseen; null: none did. What is on one side only says nothing. */
 export function changedPublication(recorded: Published, now: Published): string | null {
-  const changed = Object.keys(recorded).filter(
-    (table) => (now[table] ?? recorded[table]) !== recorded[table],
-  );
+  const changed = Object.keys(recorded).filter((name) => (now[name] ?? recorded[name]) !== recorded[name]);
   if (changed.length === 0) return null;
-  return `${changed.join(', ')}: not published as was recorded, or another table of that name, so that changes may be missing`;
+  const tables = changed.filter((name) => name !== PUBLICATION);
+  if (tables.length === 0) return 'the publication was altered, so that changes may be missing';
+  return `${tables.join(', ')}: not published as was recorded, or another table of that name, so that changes may be missing`;
 }
 
 function missingAfterRestore(acknowledged: Lsn, currentLsn: Lsn): string | null {

@@ -3,7 +3,7 @@
  * WAL, and one that is older than its publication never gets past the changes in between.
  */
 import { AppError } from '../core/errors.ts';
-import type { Published } from '../core/source-identity.ts';
+import { PUBLICATION, type Published } from '../core/source-identity.ts';
 import type { Sql } from './client.ts';
 import { type TableName, quoteIdentifier, quoteTables, tableNames } from './sql.ts';
 
@@ -65,7 +65,8 @@ export async function ensurePublication(sql: Sql, options: PublicationOptions): 
 
 /**
  * How each of the tables is in the publication: which table it is, by what it was put in, and whether all of its changes
- * are sent. None of a table that does not exist, and of no table if there is no publication.
+ * are sent. None of a table that does not exist, and of no table if there is no publication. The publication is altered
+ * by another version of its row; which tables it has is not in there.
  */
 export async function publishedTables(
   sql: Sql,
@@ -87,7 +88,8 @@ export async function publishedTables(
        from pg_publication p, unnest($2::text[], $3::text[]) as wanted(schema, name)
        join pg_namespace n on n.nspname = wanted.schema
        join pg_class c on c.relnamespace = n.oid and c.relname = wanted.name
-      where pubname = $1`,
+      where pubname = $1
+     union all select '${PUBLICATION}', xmin::text from pg_publication where pubname = $1`,
     [publication, tables.map(({ schema }) => schema), tables.map(({ name }) => name)],
     signal,
   );

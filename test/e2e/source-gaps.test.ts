@@ -314,6 +314,18 @@ describe('the publication', () => {
     if (RECOVERED) await expectRecovered(platform);
   });
 
+  it('has left out some operations for a moment, while the publisher was away', async () => {
+    const platform = await platformOn(server.url);
+    await atRest(platform);
+    const publish = (operations: string) =>
+      platform.sql.query(`alter publication ${platform.name} set (publish = '${operations}')`);
+    await publish('insert, update');
+    await platform.sql.query(`delete from entity`);
+    await publish('insert, update, delete, truncate');
+    await expectRefused(platform, /the publication was altered/);
+    if (RECOVERED) await expectRecovered(platform);
+  });
+
   it('has a table whose name another one has taken', async () => {
     const platform = await platformOn(server.url);
     await atRest(platform, true);

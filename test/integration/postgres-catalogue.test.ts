@@ -188,11 +188,17 @@ describe('the publication', () => {
     expect(await seen()).toEqual({});
     await run('create publication seen for table sound');
     const first = await seen();
-    expect(Object.keys(first).sort()).toEqual(['odd "schema".Ünïcode', 'public.sound']);
+    expect(Object.keys(first).sort()).toEqual(['odd "schema".Ünïcode', 'public.sound', 'publication']);
     await run(`alter publication seen add table ${oddTable}`);
     await run(`alter publication seen set table sound, ${oddTable}`);
     await run('analyze sound');
-    expect((await seen())['public.sound']).toBe(first['public.sound']);
+    const listed = await seen();
+    for (const name of ['public.sound', 'publication']) expect(listed[name], name).toBe(first[name]);
+    await run(`alter publication seen set (publish = 'insert')`);
+    await run(`alter publication seen set (publish = 'insert, update, delete, truncate')`);
+    const restored = await seen();
+    expect(restored['public.sound']).toBe(first['public.sound']);
+    expect(restored['publication']).not.toBe(first['publication']);
     const states = new Set([first['public.sound']]);
     for (const change of [
       'alter publication seen drop table sound',
@@ -209,7 +215,7 @@ describe('the publication', () => {
     }
     expect(states.size).toBe(9);
     await run('alter table sound rename to sound_away');
-    expect(Object.keys(await seen())).toEqual(['odd "schema".Ünïcode']);
+    expect(Object.keys(await seen())).toEqual(['odd "schema".Ünïcode', 'publication']);
     await run('alter table sound_away rename to sound; drop publication seen');
   });
 

@@ -10,7 +10,7 @@ const recorded: RecordedSource = {
   slot: 'eiq_graph',
   acknowledged: parseLsn('0/200'),
   lastCommit: { lsn: parseLsn('0/180'), xid: 42 },
-  published: { 'public.entity': '16390/all/16401', 'public.gone': '16391/all/16402' },
+  published: { 'public.entity': '16390/all/16401', 'public.gone': '16391/all/16402', publication: '740' },
 };
 const slot = { confirmedFlush: parseLsn('0/200'), invalidation: null, synced: false };
 const observed: ObservedSource = {
@@ -20,7 +20,7 @@ const observed: ObservedSource = {
   currentLsn: parseLsn('0/900'),
   recordedTimelineEnd: null,
   slot,
-  published: { 'public.entity': '16390/all/16401', 'public.added': '16392/all/16403' },
+  published: { 'public.entity': '16390/all/16401', 'public.added': '16392/all/16403', publication: '740' },
 };
 
 describe('the source is', () => {
@@ -67,6 +67,12 @@ describe('the source is', () => {
       recorded,
       { published: { 'public.entity': '16390/all' } },
       /^public\.entity: not published as was recorded/,
+    ],
+    [
+      'a publication that was altered',
+      recorded,
+      { published: { ...observed.published, publication: '741' } },
+      /^the publication was altered/,
     ],
     [
       'what a session found in the stream',
