@@ -1,7 +1,7 @@
 /**
  * For servers that live for minutes, on few cores. Compiling is half of the CPU time that Neo4j takes then, most of it
  * for code that will not run long enough to pay for it: methods are optimised four times as late as by default. And one
- * collector's thread instead of G1's. Together a quarter of the CPU time of a test run's Neo4j; a warm one is as fast.
+ * collector's thread instead of G1's. Together a quarter of the CPU time of Neo4j in a test of a minute.
  */
 export const SHORT_LIVED: readonly string[] = [
   '-XX:+UseSerialGC',

@@ -84,8 +84,13 @@ it('a second signal ends a process that a silent server keeps from draining', as
   const neo4j = await createProxy(platform.env['NEO4J_URI'] ?? '');
   const projector = platform.start(['project'], { NEO4J_URI: neo4j.url });
   await projector.logged(/partitions assigned/);
-  neo4j.silence();
-  await underLoad(platform, () => passed(500).then(() => undefined));
+  const publisher = platform.start(['publish']);
+  await publisher.logged(/streaming/);
+  const asked = neo4j.hold();
+  // Each message of Bolt ends so.
+  await underLoad(platform, () =>
+    eventually('an answer is waited for', () => Promise.resolve(asked.holds('\0\0'))),
+  );
   projector.child.kill('SIGTERM');
   await projector.logged(/^stopping/);
   await passed(1000);
@@ -95,4 +100,5 @@ it('a second signal ends a process that a silent server keeps from draining', as
   expect(await Promise.race([projector.exited, still])).toBe(1);
   expect(projector.stderr()).toMatch(/^The process was told to stop once more/m);
   await neo4j.close();
+  await publisher.stop();
 });

@@ -87,7 +87,7 @@ export async function createPlatform(prefix: string, on: Servers = servers()): P
   client.release();
 
   const connectors = mkdtempSync(join(tmpdir(), `${name}-`));
-  const place = takePlace();
+  const { place, leave } = await takePlace();
   const names = writeConnectors(connectors, name, place);
   const env = {
     DATABASE_URL: url.href,
@@ -161,7 +161,7 @@ export async function createPlatform(prefix: string, on: Servers = servers()): P
     async dispose() {
       await Promise.all(processes.map((p) => p.kill('SIGKILL')));
       await clearGraph();
-      places.delete(place);
+      await leave();
       await driver.close();
       await sql.end();
       await admin(
@@ -181,14 +181,21 @@ function said({ stderr, child }: Process): string {
   return `\n${child.spawnargs.slice(2).join(' ')}:\n${lines.slice(-12).join('\n')}`;
 }
 
-/** Of this process's platforms that are not disposed of; another worker has other labels. */
-const places = new Set<number>();
+/** Of advisory locks in the database that all tests share. */
+const PLACES = 0x706c6163;
 
-function takePlace(): number {
-  let place = 1;
-  while (places.has(place)) place += 1;
-  places.add(place);
-  return place;
+/** No two platforms have the same one at once, in whatever process; it is free again when the process ends. */
+async function takePlace(): Promise<{ readonly place: number; readonly leave: () => Promise<void> }> {
+  const client = new pg.Client({ connectionString: servers().databaseUrl });
+  client.on('error', () => undefined); // the next statement's rejection tells
+  await client.connect();
+  for (let place = 1; ; place++) {
+    const { rows } = await client.query<{ taken: boolean }>('select pg_try_advisory_lock($1, $2) as taken', [
+      PLACES,
+      place,
+    ]);
+    if (rows[0]?.taken === true) return { place, leave: () => client.end() };
+  }
 }
 
 /**
@@ -197,7 +204,7 @@ function takePlace(): number {
  */
 function writeConnectors(folder: string, name: string, place: number): GraphNames {
   cpSync('connectors', folder, { recursive: true });
-  const own = (word: string) => `${word}_${process.env['VITEST_POOL_ID'] ?? ''}_${place}`;
+  const own = (word: string) => `${word}_${place}`;
   edit(join(folder, 'source.postgres.json'), (json) => {
     Object.assign(json, { slot: name, publication: name, topicPrefix: name });
   });
