@@ -7,8 +7,8 @@ import { promisify } from 'node:util';
 import { Kafka, logLevel } from 'kafkajs';
 import { AppError } from '../core/errors.ts';
 import type { JavaProgram } from './class-archive.ts';
-import { SHORT_LIVED } from './java-flags.ts';
 import { exists } from './files.ts';
+import { SHORT_LIVED } from './java-flags.ts';
 import { LOOPBACK } from './ports.ts';
 import type { ServerPlan } from './server.ts';
 

@@ -87,8 +87,8 @@ it('a second signal ends a process that a silent server keeps from draining', as
   const publisher = platform.start(['publish']);
   await publisher.logged(/streaming/);
   const asked = neo4j.hold();
-  // Each message of Bolt ends so.
   await underLoad(platform, () =>
+    // Each message of Bolt ends so.
     eventually('an answer is waited for', () => Promise.resolve(asked.holds('\0\0'))),
   );
   projector.child.kill('SIGTERM');

@@ -1,7 +1,7 @@
 /** `graph replay` (I7, I8): over the live graph, under load, killed, twice at once, and as a rehearsal. */
-import { setTimeout as delay } from 'node:timers/promises';
 import { cpSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { loadMapping } from '../../src/config/connectors.ts';
 import { connectNeo4j } from '../../src/neo4j/client.ts';
@@ -148,8 +148,8 @@ describe('a damaged graph under live load', () => {
         { entities, relations },
       );
       polls++;
-      await delay(5);
       seen += Number(found?.['nodes']) + Number(found?.['relations']);
+      await delay(5); // so that the replay has some of the time
     }
     await watched;
     return { polls, seen };
