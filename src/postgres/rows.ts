@@ -135,7 +135,8 @@ export function createRowReader(sql: Sql): RowReader {
     const [first] = found;
     const types = first?.['types'] ?? null;
     const rows = types === null ? [] : found;
-    const tuples = rows.map((row) => columns.map((_, i) => (row[`c${i}`] ?? null) as string | null));
+    const cells = columns.map((_, i) => `c${i}`);
+    const tuples = rows.map((row) => cells.map((cell) => (row[cell] ?? null) as string | null));
     const at = table.key.map(({ name }) => columns.indexOf(name));
     return {
       witness: witnessOf(first),
