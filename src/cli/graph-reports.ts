@@ -25,7 +25,11 @@ export const SERVERS = ['DATABASE_URL', 'KAFKA_BROKERS', 'NEO4J_URI'] as const;
 
 /** Exit 0 once the graph has everything committed before the call; throws TIMED_OUT with how far it is. */
 export async function runWait(timeoutMs: number): Promise<void> {
-  const context = enabledGraphContext('wait', SERVERS);
+  await waitUntilCurrent(enabledGraphContext('wait', SERVERS), timeoutMs);
+}
+
+/** Resolves once the graph has everything committed before the call. */
+export async function waitUntilCurrent(context: GraphContext, timeoutMs: number): Promise<void> {
   const { signal } = new AbortController();
   const deadline = performance.now() + timeoutMs;
   await withServers(context, async (servers) => {

@@ -5,7 +5,14 @@
  */
 import { setTimeout as passed } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { createPlatform, eventually, type Platform, type Process, underLoad } from '../support/platform.ts';
+import {
+  CHANGES_PER_SECOND,
+  createPlatform,
+  eventually,
+  type Platform,
+  type Process,
+  underLoad,
+} from '../support/platform.ts';
 import {
   type PostgresServer,
   type PostgresServers,
@@ -129,7 +136,7 @@ describe('the standby of a primary at work', () => {
     await failOver();
     await broken;
     const { changes } = await underLoad(platform, () => passed(2000).then(() => undefined));
-    expect(changes).toBeGreaterThan(50);
+    expect(changes).toBeGreaterThan(CHANGES_PER_SECOND);
     await platform.expectEqual();
   });
 

@@ -2,7 +2,14 @@
 import { setTimeout as passed } from 'node:timers/promises';
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { createBoltProxy, type BoltProxy } from '../support/bolt-proxy.ts';
-import { createPlatform, eventually, type Platform, type Process, underLoad } from '../support/platform.ts';
+import {
+  CHANGES_PER_SECOND,
+  createPlatform,
+  eventually,
+  type Platform,
+  type Process,
+  underLoad,
+} from '../support/platform.ts';
 import { createProxy, type Proxy } from '../support/tcp-proxy.ts';
 
 const WAL_SENDER_TIMEOUT_MS = 3000;
@@ -58,7 +65,7 @@ describe('the graph is right again after the connection to PostgreSQL', () => {
     const lost = count(/lost its session/);
     postgres.delay(200);
     const { changes } = await underLoad(platform, () => passed(5000).then(() => undefined));
-    expect(changes).toBeGreaterThan(150);
+    expect(changes).toBeGreaterThan(3 * CHANGES_PER_SECOND);
     await platform.expectEqual();
     expect(count(/lost its session/)).toBe(lost);
   });

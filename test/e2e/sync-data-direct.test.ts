@@ -17,7 +17,7 @@ import { hashNeo4j } from '../support/canonical-neo4j.ts';
 import { hashPostgres } from '../support/canonical-postgres.ts';
 import { compareHashes } from '../support/compare.ts';
 import { createPlatform, eventually, type Platform, type Process, underLoad } from '../support/platform.ts';
-import { progressOf } from '../support/rebuilds.ts';
+import { reachedBy } from '../support/rebuilds.ts';
 import { createProxy } from '../support/tcp-proxy.ts';
 
 const ENTITIES = 24;
@@ -316,8 +316,7 @@ describe('a graph that was replicated', () => {
 
   it('is refused while the stream is at work', async () => {
     await platform.start(['replicate']).logged(/streaming/);
-    const applied = async () =>
-      [...(await progressOf(platform, platform)).values()].reduce((sum, next) => sum + next, 0n);
+    const applied = () => reachedBy(platform, platform);
     await underLoad(platform, async () => {
       const before = await applied();
       await eventually('its projector is at work', async () => (await applied()) > before);

@@ -11,11 +11,15 @@ import { join } from 'node:path';
 import neo4j, { type Driver } from 'neo4j-driver';
 import pg from 'pg';
 import { expect } from 'vitest';
+import type { GraphContext } from '../../src/cli/graph-context.ts';
+import { waitUntilCurrent } from '../../src/cli/graph-reports.ts';
+import { loadMapping } from '../../src/config/connectors.ts';
 import { createTables } from '../../src/sample/tables.ts';
 import { runWorkload, type WorkloadCounts, type WorkloadOptions } from '../../src/sample/workload.ts';
 import { hashNeo4j, type GraphNames } from './canonical-neo4j.ts';
 import { hashPostgres } from './canonical-postgres.ts';
 import { compareHashes } from './compare.ts';
+import { silent } from './kafka.ts';
 import { type Servers, servers } from './servers.ts';
 import { soak } from './soak.ts';
 
@@ -120,6 +124,20 @@ export async function createPlatform(prefix: string, on: Servers = servers()): P
     return { code, stdout: started.stdout(), stderr: started.stderr() };
   }
 
+  const context = (): GraphContext => ({
+    mapping: loadMapping(connectors),
+    log: silent,
+    databaseUrl: url.href,
+    kafka: { brokers: on.kafkaBrokers.split(','), clientId: 'test' },
+    neo4j: {
+      uri: on.neo4jUri,
+      username: on.neo4jUsername,
+      password: on.neo4jPassword,
+      database: on.neo4jDatabase,
+    },
+    targetCredentials: { username: on.neo4jUsername, password: on.neo4jPassword },
+  });
+
   async function cypher(query: string, parameters: object = {}): Promise<Record<string, unknown>[]> {
     const { records } = await driver.executeQuery(query, parameters, { database: on.neo4jDatabase });
     return records.map((record) => record.toObject());
@@ -150,8 +168,10 @@ export async function createPlatform(prefix: string, on: Servers = servers()): P
     run,
     cypher,
     async expectEqual(timeoutSeconds = 60) {
-      const waited = await run(['wait', '--timeout', String(timeoutSeconds)]);
-      expect(waited.code, `${waited.stderr}${processes.map(said).join('')}`).toBe(0);
+      // What `graph wait` does, without a process of its own each time.
+      await waitUntilCurrent(context(), timeoutSeconds * 1000).catch((error: unknown) => {
+        throw new Error(`${String(error)}${processes.map(said).join('')}`, { cause: error });
+      });
       const [source, sink] = [
         await hashPostgres(sql, 'public'),
         await hashNeo4j(driver, names, on.neo4jDatabase),
@@ -318,7 +338,7 @@ export async function eventually(
 }
 
 /** Of a Neo4j that has just started, two cores are not enough for much more, tests beside it. */
-const CHANGES_PER_SECOND = soak ? 200 : 50;
+export const CHANGES_PER_SECOND = soak ? 200 : 25;
 
 /** Changes at a steady rate while `during` runs, and not a moment longer. */
 export async function underLoad(

@@ -57,6 +57,11 @@ export async function progressOf(on: OnGraph, { name }: Platform): Promise<Reado
   return new Map(rows.map((row) => [String(row['id']), row['next'] as bigint]));
 }
 
+/** How many records the graph has got past, over all partitions. */
+export async function reachedBy(on: OnGraph, platform: Platform): Promise<number> {
+  return [...(await progressOf(on, platform)).values()].reduce((sum, next) => sum + Number(next), 0);
+}
+
 /** Of a run that has ended well: what it proved. */
 export function proofIn(stdout: string): Record<string, unknown> {
   expect(stdout.trim().split('\n')).toHaveLength(1);
