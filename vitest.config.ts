@@ -5,12 +5,20 @@ import { defineConfig } from 'vitest/config';
 const servers = { globalSetup: ['test/support/global-setup.ts'], testTimeout: 60_000, hookTimeout: 120_000 };
 
 // What they measure is time: nothing else runs beside them.
-const ALONE = ['faults', 'memory', 'network', 'sync-data-live'].map((name) => `test/e2e/${name}.test.ts`);
+const ALONE = ['memory', 'network', 'sync-data-live'].map((name) => `test/e2e/${name}.test.ts`);
 
 export default defineConfig({
   test: {
     projects: [
-      { test: { name: 'unit', include: ['test/unit/**/*.test.ts'], sequence: { groupOrder: 0 } } },
+      {
+        test: {
+          name: 'unit',
+          include: ['test/unit/**/*.test.ts'],
+          isolate: false,
+          maxWorkers: 2,
+          sequence: { groupOrder: 0 },
+        },
+      },
       {
         test: {
           name: 'integration',

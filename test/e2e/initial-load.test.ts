@@ -6,7 +6,7 @@ import { load } from '../../src/sample/load.ts';
 import { createPlatform, edit, eventually, type Platform, underLoad } from '../support/platform.ts';
 import { soak } from '../support/soak.ts';
 
-const KILLS = soak ? 50 : 5;
+const KILLS = soak ? 50 : 3;
 
 let platform: Platform;
 beforeEach(async () => {
