@@ -106,7 +106,7 @@ async function begin(
   const preparing = { mapping, sql, databaseUrl, client, log, managePublication: true };
   // What keeps a publisher from starting afterwards is found before anything is given up.
   await checkSource(preparing, signal);
-  const control = await openControl(preparing);
+  const control = await openControl(preparing, signal);
   try {
     const epoch = await beginRecovery({ sql, mapping, control }, gap);
     log.warn({ epoch, reasons: gap.reasons }, 'a recovery has begun');

@@ -3,11 +3,11 @@
  * does not fit is reported at once (KAFKA_TOPIC).
  */
 import { createRequire } from 'node:module';
-import { setTimeout as delay } from 'node:timers/promises';
 import type { Admin } from 'kafkajs';
 import type * as KafkaJs from 'kafkajs';
 import { AppError } from '../core/errors.ts';
 import { allOf } from '../runtime/all-of.ts';
+import { retry } from '../runtime/retry.ts';
 import type { KafkaClient } from './client.ts';
 import { wrapKafka } from './errors.ts';
 import type { PartitionRange } from './offsets.ts';
@@ -48,6 +48,7 @@ export interface TopicState {
 export async function ensureTopics(
   admin: Admin,
   specs: readonly TopicSpec[],
+  signal: AbortSignal,
 ): Promise<{ readonly created: readonly string[] }> {
   try {
     const present = await describeTopics(
@@ -63,7 +64,7 @@ export async function ensureTopics(
     const created = absent.map((spec) => spec.topic);
     if (created.length > 0) {
       await admin.createTopics({ topics: absent.map(creation), waitForLeaders: false });
-      await known(admin, created);
+      await known(admin, created, signal);
     }
     return { created };
   } catch (error) {
@@ -72,19 +73,20 @@ export async function ensureTopics(
 }
 
 /** The controller has made them; the broker that is asked may learn of it, and of their leaders, a little later. */
-async function known(admin: Admin, topics: readonly string[]): Promise<void> {
+async function known(admin: Admin, topics: readonly string[], signal: AbortSignal): Promise<void> {
   const deadline = performance.now() + KNOWN_WITHIN_MS;
-  for (;;) {
-    try {
-      await admin.fetchTopicMetadata({ topics: [...topics] });
-      return;
-    } catch (error) {
-      const { code } = wrapKafka(error, 'find the new topics');
-      const passing = code === 'KAFKA_TOPIC' || code === 'KAFKA_UNREACHABLE';
-      if (!passing || performance.now() > deadline) throw error;
-    }
-    await delay(LOOK_AGAIN_MS);
-  }
+  const passing = ({ code }: AppError): boolean => code === 'KAFKA_TOPIC' || code === 'KAFKA_UNREACHABLE';
+  await retry(
+    () =>
+      admin.fetchTopicMetadata({ topics: [...topics] }).catch((error: unknown) => {
+        throw wrapKafka(error, 'find the new topics');
+      }),
+    {
+      signal,
+      maxMs: LOOK_AGAIN_MS,
+      again: (error) => passing(error) && performance.now() < deadline,
+    },
+  );
 }
 
 /** Those of `topics` that exist. */

@@ -62,7 +62,7 @@ async function compacted(topic: string): Promise<string[]> {
 describe('the control topic', () => {
   it('gives back what was written, at once, and leaves no group behind', async () => {
     const spec = controlTopicSpec(kafka.name('control'), 1);
-    await ensureTopics(kafka.admin, [spec]);
+    await ensureTopics(kafka.admin, [spec], never);
     expect(await readControl(kafka.client, spec.topic, never)).toMatchObject({ source: null, session: 0 });
     const control = await createControlWriter(kafka.client, spec.topic, silent);
     const topic: ControlRecord = {

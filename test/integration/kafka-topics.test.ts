@@ -4,6 +4,8 @@ import { endOffsets, ensureTopics, topicsExist, type TopicSpec, withAdmin } from
 import { topicIds } from '../../src/kafka/topic-ids.ts';
 import { type TestKafka, testKafka, watchSockets } from '../support/kafka.ts';
 
+const never = new AbortController().signal;
+
 let kafka: TestKafka;
 beforeEach(async () => {
   kafka = await testKafka();
@@ -28,8 +30,8 @@ it('creates the topics that are absent, and finds them right the next time', asy
     }),
   ];
   expect(await topicsExist(kafka.admin, [present, absent])).toEqual([present]);
-  expect(await ensureTopics(kafka.admin, specs)).toEqual({ created: [absent] });
-  expect(await ensureTopics(kafka.admin, specs)).toEqual({ created: [] });
+  expect(await ensureTopics(kafka.admin, specs, never)).toEqual({ created: [absent] });
+  expect(await ensureTopics(kafka.admin, specs, never)).toEqual({ created: [] });
   const [{ partitions } = { partitions: [] }] = (await kafka.admin.fetchTopicMetadata({ topics: [absent] }))
     .topics;
   expect(partitions).toHaveLength(3);
@@ -42,7 +44,7 @@ it('names every difference of every topic at once, with what to do, and creates 
   const absent = kafka.name('absent');
   const configs = { 'cleanup.policy': 'compact', 'segment.ms': '2000' };
   const specs = [spec(one, 4, configs), spec(two, 1, configs), spec(absent, 1, {})];
-  const error: unknown = await ensureTopics(kafka.admin, specs).catch((e: unknown) => e);
+  const error: unknown = await ensureTopics(kafka.admin, specs, never).catch((e: unknown) => e);
   expect(error).toMatchObject({ code: 'KAFKA_TOPIC' });
   const { message } = error as Error;
   expect(message).toContain(`Topic ${one} has 2 partitions, not 4: set "partitions" to 2.`);
@@ -54,9 +56,9 @@ it('names every difference of every topic at once, with what to do, and creates 
 
 it('tells a setting that the broker does not take', async () => {
   const wrong = spec(kafka.name('wrong'), 1, { 'cleanup.policy': 'sometimes' });
-  await expect(ensureTopics(kafka.admin, [wrong])).rejects.toMatchObject({ code: 'KAFKA_TOPIC' });
+  await expect(ensureTopics(kafka.admin, [wrong], never)).rejects.toMatchObject({ code: 'KAFKA_TOPIC' });
   const many = { ...spec(kafka.name('wrong'), 1, {}), replicationFactor: 3 };
-  await expect(ensureTopics(kafka.admin, [many])).rejects.toMatchObject({ code: 'KAFKA_TOPIC' });
+  await expect(ensureTopics(kafka.admin, [many], never)).rejects.toMatchObject({ code: 'KAFKA_TOPIC' });
 });
 
 it('knows where the partitions begin and end', async () => {

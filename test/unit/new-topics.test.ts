@@ -3,6 +3,7 @@ import type { Admin } from 'kafkajs';
 import { expect, it } from 'vitest';
 import { ensureTopics } from '../../src/kafka/topics.ts';
 
+const never = new AbortController().signal;
 const SPEC = { topic: 't', partitions: 1, replicationFactor: 1, configs: {} };
 const answer = (type: string) => Object.assign(new Error(type), { name: 'KafkaJSProtocolError', type });
 
@@ -20,12 +21,20 @@ function broker(after: number, refuses = answer('UNKNOWN_TOPIC_OR_PARTITION')) {
 
 it('are waited for', async () => {
   const { admin, asked } = broker(3);
-  expect(await ensureTopics(admin, [SPEC])).toEqual({ created: ['t'] });
+  expect(await ensureTopics(admin, [SPEC], never)).toEqual({ created: ['t'] });
   expect(asked()).toBe(4);
 });
 
 it('are not waited for if the broker says anything else', async () => {
   const { admin, asked } = broker(3, answer('TOPIC_AUTHORIZATION_FAILED'));
-  await expect(ensureTopics(admin, [SPEC])).rejects.toMatchObject({ code: 'KAFKA_AUTH' });
+  await expect(ensureTopics(admin, [SPEC], never)).rejects.toMatchObject({ code: 'KAFKA_AUTH' });
   expect(asked()).toBe(1);
+});
+
+it('are waited for until the signal says so', async () => {
+  const { admin } = broker(Infinity);
+  const stop = new AbortController();
+  const waiting = ensureTopics(admin, [SPEC], stop.signal);
+  stop.abort();
+  await expect(waiting).rejects.toMatchObject({ cause: stop.signal.reason as unknown });
 });

@@ -49,11 +49,12 @@ export async function checkSource({ sql, mapping }: PrepareContext, signal: Abor
 /** The control topic comes before everything else that is made: a first start says there that it has begun. */
 export async function openControl(
   { mapping, client, log }: PrepareContext,
+  signal: AbortSignal,
   ofNoUse?: AbortSignal,
 ): Promise<ControlWriter> {
   const { controlTopic, source } = mapping;
   await withAdmin(client, (admin) =>
-    ensureTopics(admin, [controlTopicSpec(controlTopic, source.replicationFactor)]),
+    ensureTopics(admin, [controlTopicSpec(controlTopic, source.replicationFactor)], signal),
   );
   return createControlWriter(client, controlTopic, log, ofNoUse === undefined ? {} : { signal: ofNoUse });
 }
@@ -102,7 +103,7 @@ export async function prepare(
       await control.write([beginning(mapping, source, { epoch, session, ends })]);
     }
     const deadLetters = deadLetterTopicSpec(mapping.deadLetterTopic, replicationFactor);
-    const { created } = await ensureTopics(admin, [...dataTopics(mapping), deadLetters]);
+    const { created } = await ensureTopics(admin, [...dataTopics(mapping), deadLetters], signal);
     const generations = await nameGenerations(context, control, state, written);
     const loads = await preparePublication(context, control, state, first);
     if (first) {

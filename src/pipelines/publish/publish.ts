@@ -93,7 +93,7 @@ async function session(context: Context, signal: AbortSignal): Promise<void> {
   const { mapping, sql, log } = context;
   await checkSource(context, signal);
   const topicsChanged = new AbortController();
-  const control = await openControl(context, topicsChanged.signal);
+  const control = await openControl(context, signal, topicsChanged.signal);
   let stream: ReplicationStream | null = null;
   try {
     // One that is lost or invalidated cannot be opened; what that means is known.
