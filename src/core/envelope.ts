@@ -56,11 +56,10 @@ export interface Origin {
   readonly session: number;
 }
 
-/** The `source` of a transaction's records: called per row with table, position and own LSN. */
-export function sourceEncoder(
-  origin: Origin,
-  transaction: TransactionInfo,
-): (schema: string, table: string, position: Position, ownLsn: Lsn) => string {
+export type SourceEncoder = (schema: string, table: string, position: Position, ownLsn: Lsn) => string;
+
+/** The `source` of a transaction's records. */
+export function sourceEncoder(origin: Origin, transaction: TransactionInfo): SourceEncoder {
   const { epoch, session } = origin;
   const xid = transaction.xid;
   const head =

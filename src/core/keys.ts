@@ -40,6 +40,12 @@ export function canonicalKey(key: readonly KeyColumn[], parts: KeyParts): KeyPar
   return canonical;
 }
 
+/** Tells a table's keys, which have the same number of parts, from each other. */
+export function keyText(parts: KeyParts): string {
+  const [only] = parts;
+  return only !== undefined && parts.length === 1 ? only : JSON.stringify(parts);
+}
+
 /** The key of a record, as `rowEncoder` writes it for a row: but the parts may be any text (a foreign node's id). */
 export function keyJson(key: readonly KeyColumn[], parts: KeyParts): string {
   const members = key.map(({ name, kind }, i) => {

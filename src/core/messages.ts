@@ -8,7 +8,7 @@ export const MARKER_PREFIX = 'graph.marker';
 const MAX_KEY_BYTES = 16_384;
 
 const key = z.array(z.string());
-const named = key.refine((parts) => Buffer.byteLength(JSON.stringify(parts)) <= MAX_KEY_BYTES);
+const named = key.refine(fits);
 const base = z.strictObject({
   v: z.literal(1),
   table: z.string().min(1),
@@ -22,6 +22,12 @@ export const republishRequest = z.union([
   base.extend({ keys: z.array(named).min(1) }),
   base.extend({ range: z.strictObject({ after: key.nullable(), upTo: key.nullable() }) }),
 ]);
+
+/** Most keys are told by their length: a UTF-16 unit has at most six bytes. */
+function fits(parts: readonly string[]): boolean {
+  const mostBytes = parts.reduce((bytes, part) => bytes + 6 * part.length + 3, 1);
+  return mostBytes <= MAX_KEY_BYTES || Buffer.byteLength(JSON.stringify(parts)) <= MAX_KEY_BYTES;
+}
 
 export type RepublishRequest = z.infer<typeof republishRequest>;
 

@@ -12,6 +12,7 @@ import {
   type Origin,
   rowEncoder,
   type RowEncoder,
+  type SourceEncoder,
   sourceEncoder,
   truncateKey,
 } from './envelope.ts';
@@ -67,8 +68,9 @@ export function recordEncoder(mapping: Mapping, origin: Origin): RecordEncoder {
   const byName = new Map(mapping.tables.map((table) => [table.table, table]));
   const mostBytes = maxRecordBytes(mapping);
   const versions = new WeakMap<Relation, Table | 'unmapped'>();
-  let transaction: TransactionInfo | null = null;
-  let source: ReturnType<typeof sourceEncoder> | null = null;
+  let ofTransaction: { readonly transaction: TransactionInfo; readonly encode: SourceEncoder } | null = null;
+  let ofChange: { readonly table: string; readonly position: Position; readonly source: string } | null =
+    null;
 
   function tableOf(relation: Relation): Table | 'unmapped' {
     const known = versions.get(relation);
@@ -79,11 +81,16 @@ export function recordEncoder(mapping: Mapping, origin: Origin): RecordEncoder {
     return version;
   }
 
-  function sourceOf(change: Change): ReturnType<typeof sourceEncoder> {
-    if (source === null || transaction !== change.transaction) {
-      transaction = change.transaction;
-      source = sourceEncoder(origin, change.transaction);
-    }
+  /** Rows that answer a request all have its position. */
+  function sourceOf(
+    { transaction, position, ownLsn }: Change,
+    { table, schema, name }: TableMapping,
+  ): string {
+    if (ofChange?.position === position && ofChange.table === table) return ofChange.source;
+    if (ofTransaction?.transaction !== transaction)
+      ofTransaction = { transaction, encode: sourceEncoder(origin, transaction) };
+    const source = ofTransaction.encode(schema, name, position, ownLsn);
+    ofChange = { table, position, source };
     return source;
   }
 
@@ -91,8 +98,7 @@ export function recordEncoder(mapping: Mapping, origin: Origin): RecordEncoder {
     const table = tableOf(relation);
     if (table === 'unmapped') return [];
     const { topic, table: name } = table.mapping;
-    const text = sourceOf(change)(relation.schema, relation.name, change.position, change.ownLsn);
-    const value = envelope('t', null, null, text, nowMs);
+    const value = envelope('t', null, null, sourceOf(change, table.mapping), nowMs);
     return Array.from({ length: mapping.source.partitions }, (_, partition) => {
       return { topic, partition, key: truncateKey(name), value, position: change.position };
     });
@@ -104,7 +110,7 @@ export function recordEncoder(mapping: Mapping, origin: Origin): RecordEncoder {
     const { rows } = table;
     const { topic } = table.mapping;
     const { before, after, position, op } = change;
-    const source = sourceOf(change)(change.relation.schema, change.relation.name, position, change.ownLsn);
+    const source = sourceOf(change, table.mapping);
     if (op !== 'c' && op !== 'r' && !table.identified) throw keyNotSent(table.mapping);
     const created = (kind: 'c' | 'u' | 'r', key: string, old: string | null, now: string): DataRecord => {
       return { topic, key, value: envelope(kind, old, now, source, nowMs), position };
@@ -131,10 +137,9 @@ export function recordEncoder(mapping: Mapping, origin: Origin): RecordEncoder {
       return row(change, nowMs);
     },
     absent(message, table, parts, nowMs) {
-      const { position, ownLsn } = message;
       const key = keyJson(table.key, parts);
-      const source = sourceOf(message)(table.schema, table.name, position, ownLsn);
-      return { topic: table.topic, key, value: envelope('d', key, null, source, nowMs), position };
+      const value = envelope('d', key, null, sourceOf(message, table), nowMs);
+      return { topic: table.topic, key, value, position: message.position };
     },
   };
 }

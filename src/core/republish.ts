@@ -2,7 +2,7 @@
  * What a republish request asks of one reading (I3): at most 1,000 rows. What is over is asked for again by another
  * request, later in the stream.
  */
-import { canonicalKey, type KeyParts } from './keys.ts';
+import { canonicalKey, int64, type KeyParts, keyText } from './keys.ts';
 import type { TableMapping } from './mapping.ts';
 import type { RepublishRequest } from './messages.ts';
 
@@ -72,10 +72,10 @@ export function absentKeys(
   found: readonly KeyParts[],
   cut: boolean,
 ): { readonly absent: KeyParts[]; readonly unread: KeyParts[] } {
-  const present = new Set(found.map((parts) => JSON.stringify(parts)));
-  const unnamed = listed.filter((parts) => !present.has(JSON.stringify(parts)));
+  const present = new Set(found.map(keyText));
+  const unnamed = listed.filter((parts) => !present.has(keyText(parts)));
   if (!cut) return { absent: unnamed, unread: [] };
-  const read = (parts: KeyParts) => present.has(JSON.stringify(canonicalKey(key, parts)));
+  const read = (parts: KeyParts) => present.has(keyText(canonicalKey(key, parts) ?? []));
   return { absent: unnamed.filter(read), unread: unnamed.filter((parts) => !read(parts)) };
 }
 
@@ -94,13 +94,9 @@ export function restOfRange(request: RepublishRequest, last: KeyParts): Republis
 
 /** Integers as PostgreSQL writes them, the rest as listed. */
 function standing({ key }: TableMapping, parts: KeyParts): KeyParts {
-  return parts.map((part, i) => {
-    const column = key[i];
-    if (column?.kind !== 'bigint') return part;
-    return canonicalKey([column], [part])?.[0] ?? part;
-  });
+  return parts.map((part, i) => (key[i]?.kind === 'bigint' ? (int64(part)?.toString() ?? part) : part));
 }
 
 function distinct(keys: readonly KeyParts[]): KeyParts[] {
-  return [...new Map(keys.map((parts) => [JSON.stringify(parts), parts])).values()];
+  return [...new Map(keys.map((parts) => [keyText(parts), parts])).values()];
 }

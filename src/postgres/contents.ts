@@ -5,7 +5,7 @@
 import type { Relation } from '../core/change.ts';
 import { rowEncoder, type WireRow } from '../core/envelope.ts';
 import { AppError } from '../core/errors.ts';
-import { canonicalKey, type KeyParts } from '../core/keys.ts';
+import { canonicalKey, type KeyParts, keyText } from '../core/keys.ts';
 import type { TableMapping } from '../core/mapping.ts';
 import type { Sql } from './client.ts';
 import { createRowReader, type RowsRead } from './rows.ts';
@@ -58,15 +58,15 @@ export function sourceContents(sql: Sql, table: TableMapping): SourceContents {
     async page(after, limit, signal) {
       const read = unlocked(await reader.range(table, { after, upTo: null }, limit, signal), table);
       const rows = contentRows(read);
-      return { rows, last: rows.length < limit && !read.cut };
+      return { rows, last: !read.more };
     },
     async byKeys(keys, signal) {
       let all: ContentRow[] = [];
       for (let open = keys.filter(canHave); open.length > 0;) {
         const read = unlocked(await reader.keys(table, open, signal), table);
         all = all.concat(contentRows(read));
-        const found = new Set(read.keys.map((key) => JSON.stringify(key)));
-        open = read.cut ? open.filter((key) => !found.has(JSON.stringify(key))) : [];
+        const found = new Set(read.keys.map(keyText));
+        open = read.more ? open.filter((key) => !found.has(keyText(key))) : [];
       }
       return all;
     },

@@ -34,8 +34,8 @@ export interface RowsRead {
   readonly keys: readonly KeyParts[];
   /** The rows' versions: another version of a row has another. */
   readonly versions: readonly string[];
-  /** There were more rows than could be read at once. */
-  readonly cut: boolean;
+  /** There are others behind them. */
+  readonly more: boolean;
 }
 
 export interface RowReader {
@@ -74,11 +74,21 @@ const MOST_BYTES = 4 * 1024 * 1024;
 const DOES_NOT_FIT = new Set(['42703', '42P01', '42883', '42804', '22P02']);
 const LOCKED = '55P03';
 
-type WitnessRow = Readonly<Record<'snapshot' | 'insert_lsn' | 'system_identifier' | 'timeline', string>> & {
+interface WitnessRow {
+  readonly snapshot: string;
+  readonly insert_lsn: string;
+  readonly system_identifier: string;
+  readonly timeline: string;
   readonly in_recovery: boolean;
-};
-/** Cells `c0`, `c1`, …; if there are none, a first row without `types`. */
-type FoundRow = WitnessRow & Readonly<Record<string, string | boolean | null>>;
+}
+
+/** One has the witness; the others are rows, from 1, with cells `c0`, `c1`, …, the first of them with `types`. */
+interface FoundRow {
+  readonly nth: number;
+  readonly witness: string | null;
+  readonly more: boolean;
+  readonly [text: string]: unknown;
+}
 
 /**
  * An id later than any that a transaction had before the call. A snapshot's `xmax` is none: it is behind the last one that
@@ -120,31 +130,30 @@ export function createRowReader(sql: Sql): RowReader {
 
   async function read(
     table: TableMapping,
-    found: string,
+    which: string,
+    order: string,
+    limit: number,
     values: readonly unknown[],
     signal: AbortSignal,
   ): Promise<RowsRead | null> {
-    // The first row has what is said once.
-    const statement = `select * from (${WITNESS}, 1::bigint as nth) as witness full join (${found}) as found using (nth) order by nth`;
-    const rows = await select<FoundRow>(table, statement, values, signal);
+    const rows = await select<FoundRow>(table, statementOf(table, which, order, limit), values, signal);
     return rows === null ? null : rowsRead(table, rows);
   }
 
   function rowsRead(table: TableMapping, found: readonly FoundRow[]): RowsRead {
+    const [witness, ...rows] = found.toSorted((a, b) => a.nth - b.nth);
     const columns = [...table.columns.keys()];
-    const [first] = found;
-    const types = first?.['types'] ?? null;
-    const rows = types === null ? [] : found;
     const cells = columns.map((_, i) => `c${i}`);
-    const tuples = rows.map((row) => cells.map((cell) => (row[cell] ?? null) as string | null));
+    const tuples = rows.map((row) => cells.map((cell) => row[cell] as string | null));
     const at = table.key.map(({ name }) => columns.indexOf(name));
+    const [first] = rows;
     return {
-      witness: witnessOf(first),
-      relation: types === null ? null : relationOf(table, columns, String(types)),
+      witness: witnessOf(JSON.parse(witness?.witness ?? 'null') as WitnessRow | null),
+      relation: first === undefined ? null : relationOf(table, columns, String(first['types'])),
       rows: tuples,
       keys: tuples.map((tuple) => at.map((i) => tuple[i] ?? '')),
       versions: rows.map((row) => String(row['row_version'])),
-      cut: rows.length < Number(first?.['all_rows'] ?? 0),
+      more: rows.at(-1)?.more === true,
     };
   }
 
@@ -167,7 +176,7 @@ export function createRowReader(sql: Sql): RowReader {
   return {
     keys(table, keys, signal) {
       const values: unknown[] = [];
-      return read(table, selectOf(table, joinKeys(table.key, keys, values)), values, signal);
+      return read(table, joinKeys(table.key, keys, values), 'wanted.n', keys.length, values, signal);
     },
     async fitting(table, keys, signal) {
       const values: unknown[] = [];
@@ -183,32 +192,33 @@ export function createRowReader(sql: Sql): RowReader {
       const values: unknown[] = [];
       const order = keyOrder(table.key);
       const where = keyBetween(table.key, bounds, values);
-      return read(table, selectOf(table, `where ${where} order by ${order} limit ${limit}`), values, signal);
+      return read(table, `where ${where}`, order, limit, values, signal);
     },
   };
 }
 
 /**
- * In the order of keys, until they are too many bytes as stored; the first one always. `concat` writes a value as the
- * stream does; a cast would not (booleans, char(n)).
+ * The witness, and the rows in order, until they are too many bytes as stored; the first one always. Nothing in it waits
+ * for the last row to give the first one. `concat` writes a value as the stream does; a cast would not (booleans, char(n)).
  */
-function selectOf(table: TableMapping, which: string): string {
-  const names = [...table.columns.keys()];
-  const columns = names.map((name) => `t.${quoteIdentifier(name)}`);
+function statementOf(table: TableMapping, which: string, order: string, limit: number): string {
+  const columns = [...table.columns.keys()].map((name) => `t.${quoteIdentifier(name)}`);
   const values = columns.map((_, i) => `t.v${i}`);
-  const order = keyOrder(table.key.map((part) => ({ ...part, name: `v${names.indexOf(part.name)}` })));
   const texts = values.map((v, i) => `case when ${v} is distinct from null then concat(${v}) end as c${i}`);
   const types = values.map((v) => `pg_typeof(${v})::oid`).join(', ');
-  return `select t.nth, t.row_version, ${texts.join(', ')},
-                 case t.nth when 1 then array_to_string(array[${types}], ',') end as types,
-                 case t.nth when 1 then t.all_rows end as all_rows
-            from (select t.*, count(*) over () as all_rows, row_number() over keys as nth,
-                         sum(t.bytes) over keys - t.bytes as bytes_before
-                    from (select ${columns.map((c, i) => `${c} as v${i}`).join(', ')}, ${bytesOf(table)} as bytes,
-                                 t.xmin::text || t.ctid::text as row_version
-                            from ${quoteTable(table)} as t ${which}) as t
-                  window keys as (order by ${order})) as t
-           where t.bytes_before < ${MOST_BYTES}`;
+  return `select row_to_json(witness)::text as witness, 0 as nth, false as more, null as row_version, null as types,
+                 ${values.map((_, i) => `null as c${i}`).join(', ')}
+            from (${WITNESS}) as witness
+           union all
+          select null, t.nth, t.more, t.row_version,
+                 case t.nth when 1 then array_to_string(array[${types}], ',') end, ${texts.join(', ')}
+            from (select ${columns.map((column, i) => `${column} as v${i}`).join(', ')},
+                         t.xmin::text || t.ctid::text as row_version, (row_number() over before)::int as nth,
+                         lead(true, 1, false) over before as more, sum(${bytesOf(table)}) over before as bytes_before
+                    from ${quoteTable(table)} as t ${which}
+                  window before as (order by ${order} rows between unbounded preceding and 1 preceding)
+                   order by ${order} limit ${limit}) as t
+           where coalesce(t.bytes_before, 0) < ${MOST_BYTES}`;
 }
 
 /** Of a row `t`, as stored: nothing is decompressed for it. */
@@ -218,8 +228,9 @@ function bytesOf(table: TableMapping): string {
     .join(' + ');
 }
 
-function witnessOf(row: WitnessRow | undefined): Witness {
-  if (row === undefined) throw new AppError('POSTGRES_FAILED', 'PostgreSQL did not describe itself.');
+function witnessOf(row: WitnessRow | null | undefined): Witness {
+  if (row === null || row === undefined)
+    throw new AppError('POSTGRES_FAILED', 'PostgreSQL did not describe itself.');
   return {
     systemIdentifier: row.system_identifier,
     timeline: Number.parseInt(row.timeline, 16),

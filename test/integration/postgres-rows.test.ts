@@ -132,7 +132,11 @@ describe('rows read now', () => {
         await source.client.query(`insert into item (id, number, name) values ($1, $2, $3)`, key);
       const range = async (after: number | null, upTo: number | null, limit = 100) => {
         const at = (i: number | null) => (i === null ? null : (keys[i] ?? null));
-        return (await reader.range(mapping([]), { after: at(after), upTo: at(upTo) }, limit, never))?.keys;
+        const read = await reader.range(mapping([]), { after: at(after), upTo: at(upTo) }, limit, never);
+        expect(read?.more).toBe(
+          read?.keys.length === limit && (upTo ?? keys.length - 1) > (after ?? -1) + limit,
+        );
+        return read?.keys;
       };
       expect(await range(null, null)).toEqual(keys);
       for (let i = 0; i < keys.length; i++) {
@@ -141,6 +145,8 @@ describe('rows read now', () => {
         expect(await range(0, i)).toEqual(keys.slice(1, i + 1));
       }
       expect(await range(1, null, 2)).toEqual(keys.slice(2, 4));
+      expect(await range(1, 3, 2)).toEqual(keys.slice(2, 4));
+      expect(await range(4, null, 2)).toEqual(keys.slice(5));
     }));
 
   it('come with the snapshot that they were read in', () =>

@@ -30,8 +30,14 @@ function request(what: object, ownLsn = 0x1000, xid = 20): MessageChange {
   };
 }
 
+interface Subject {
+  readonly snapshots: readonly string[];
+  readonly rows?: number;
+  readonly more?: boolean;
+}
+
 /** `snapshots`: of the readings of rows, in turn. `looks`: what a snapshot that is asked for apart sees. */
-async function subject({ snapshots, rows = 1 }: { snapshots: string[]; rows?: number }) {
+async function subject({ snapshots, rows = 1, more = false }: Subject) {
   const emitted: string[] = [];
   const state = { looks: '10:10:', read: 0 };
   const sql: Sql = {
@@ -64,7 +70,7 @@ async function subject({ snapshots, rows = 1 }: { snapshots: string[]; rows?: nu
       rows: Array.from({ length: rows }, (_, i) => tuple(i)),
       keys: Array.from({ length: rows }, (_, i) => [uuid(i)]),
       versions: [],
-      cut: false,
+      more,
     });
   };
   const reader: Pick<RowReader, 'keys' | 'range'> = { keys: read, range: read };
@@ -139,7 +145,7 @@ describe('what was read before its turn', () => {
 
 describe('the rest of a request', () => {
   it('says where the request stood, through all its pieces, and is passed over when it comes twice', async () => {
-    const { republisher, emitted, state } = await subject({ snapshots: ['99:99:'], rows: 1001 });
+    const { republisher, emitted, state } = await subject({ snapshots: ['99:99:'], rows: 1000, more: true });
     const origin = formatLsn(lsn(0x1000n));
     const first = await republisher.answer(request({}), never);
     expect(first.records).toEqual([]);

@@ -95,18 +95,19 @@ export async function runFlow(options: FlowOptions): Promise<void> {
   let { overlap } = options;
   let idleOfferedAt = 0;
 
-  /** Gathers the record; first lets the batch go if it is full or would become too large for one request. */
-  async function add(record: DataRecord): Promise<void> {
-    const size = recordBytes(record);
-    const accepted = size > options.maxRecordBytes ? options.deadLetter(record, size) : record;
-    if (batch.length >= BATCH_RECORDS || (batch.length > 0 && bytes + size > BATCH_BYTES)) {
-      while (sending !== null) await sending;
-      failure.signal.throwIfAborted();
-      flush();
+  /** Gathers the records; lets the batch go when it is full or would become too large for one request. */
+  async function add(records: readonly DataRecord[]): Promise<void> {
+    for (const record of records) {
+      const size = recordBytes(record);
+      if (batch.length >= BATCH_RECORDS || (batch.length > 0 && bytes + size > BATCH_BYTES)) {
+        while (sending !== null) await sending;
+        failure.signal.throwIfAborted();
+        flush();
+      }
+      if (batch.length === 0) current = tracker.open();
+      batch.push(size > options.maxRecordBytes ? options.deadLetter(record, size) : record);
+      bytes += size;
     }
-    if (batch.length === 0) current = tracker.open();
-    batch.push(accepted);
-    bytes += size;
   }
 
   /** Sends what has gathered; when it is durable, what has gathered meanwhile follows without waiting for more. */
@@ -131,7 +132,7 @@ export async function runFlow(options: FlowOptions): Promise<void> {
   async function answer(message: MessageChange): Promise<void> {
     flush(); // reading takes its time
     const { records, seen, again } = await options.answer(message, failure.signal);
-    for (const record of records) await add(record);
+    await add(records);
     tracker.durableAt(tracker.open(), seen);
     if (!flushing && tracker.awaited() > flushed) beside(flushAwaited());
     if (again !== null) beside(ask(again, tracker.open()));
@@ -232,7 +233,7 @@ export async function runFlow(options: FlowOptions): Promise<void> {
         if (next.op === 'm') {
           await answer(next);
           prepareNext(messages);
-        } else for (const record of encoder.encode(next, now)) await add(record);
+        } else await add(encoder.encode(next, now));
       }
       flush();
     }

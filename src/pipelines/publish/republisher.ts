@@ -98,7 +98,7 @@ export function createRepublisher(options: RepublisherOptions): Republisher {
   function read({ table, reading }: Asked, signal: AbortSignal): Promise<RowsRead | null> {
     return reading.kind === 'keys'
       ? rows.keys(table, reading.keys, signal)
-      : rows.range(table, reading, ROWS_PER_REQUEST + 1, signal);
+      : rows.range(table, reading, ROWS_PER_REQUEST, signal);
   }
 
   /** null: not yet to be had. Many may be asked for at once: only one of them is waited for. */
@@ -181,23 +181,20 @@ export function createRepublisher(options: RepublisherOptions): Republisher {
         };
       }
 
-      const { relation, keys } = found;
-      const tuples = relation === null ? [] : found.rows.slice(0, ROWS_PER_REQUEST);
-      const last = keys[tuples.length - 1];
+      const { relation, keys, more } = found;
+      const last = keys.at(-1);
       const { absent, unread } =
-        reading.kind === 'keys'
-          ? absentKeys(table, reading.listed, keys, found.cut)
-          : { absent: [], unread: [] };
+        reading.kind === 'keys' ? absentKeys(table, reading.listed, keys, more) : { absent: [], unread: [] };
       const rest =
         reading.kind === 'keys'
           ? restOfKeys(request, unread)
-          : (found.cut || keys.length > tuples.length) && last !== undefined
+          : more && last !== undefined
             ? restOfRange(request, last)
             : null;
       if (rest === null) options.onAnswered(request, transaction.commitLsn);
       if (digest !== null) remember(digest);
       const now = Date.now();
-      const records = tuples.flatMap((after) =>
+      const records = found.rows.flatMap((after) =>
         relation === null
           ? []
           : encoder.encode({ op: 'r', relation, before: null, after, position, ownLsn, transaction }, now),
@@ -209,7 +206,7 @@ export function createRepublisher(options: RepublisherOptions): Republisher {
           position,
           table: table.table,
           runId,
-          rows: tuples.length,
+          rows: found.rows.length,
           absent: absent.length,
           readBefore: early !== null,
           last: rest === null,

@@ -51,7 +51,7 @@ export function directly({ rows, writer, requireStill, ask, onRefused }: DirectO
     await requireStill();
     const found = await rows.keys(table, keys, signal);
     if (found === null) throw new AppError('POSTGRES_FAILED', `The table ${table.table} is locked.`);
-    const { absent, unread } = absentKeys(table, listed, found.keys, found.cut);
+    const { absent, unread } = absentKeys(table, listed, found.keys, found.more);
     const mutations = [
       ...rowsOf(found, table).flatMap((row) => upsert(table, row)),
       ...absent.map((key) => removal(table, key)),
