@@ -7,7 +7,9 @@ const ENTRIES = ['cli/main', 'postgres/stream', 'postgres/transactions', 'sample
 export default defineConfig({
   input: Object.fromEntries(ENTRIES.map((name) => [name, `src/${name}.ts`])),
   platform: 'node',
-  // kafkajs is patched, and must be one instance; pg asks for pg-native, and does without it.
-  external: ['kafkajs', 'pg-native'],
+  // pg asks for pg-native, and does without it.
+  external: ['pg-native'],
+  // pg looks for Cloudflare's workers by this, for which Node 20 loads its whole fetch.
+  transform: { define: { Response: 'undefined' } },
   output: { dir: 'dist', cleanDir: true, chunkFileNames: 'chunks/[name]-[hash].js' },
 });

@@ -9,17 +9,13 @@
  * On failure: errors are kafkajs's; the callers in this folder wrap them once, with `wrapKafka`. kafkajs's own retries
  * heed no AbortSignal and are therefore kept short: who can wait long does so itself.
  */
-import { createRequire } from 'node:module';
 import { connect as connectTcp, isIP, type Socket } from 'node:net';
 import { setTimeout as delay } from 'node:timers/promises';
 import { connect as connectTls, type ConnectionOptions } from 'node:tls';
-import type * as KafkaJs from 'kafkajs';
-import type { Admin, ISocketFactory, KafkaConfig, SASLOptions } from 'kafkajs';
+import kafkajs, { type Admin, type ISocketFactory, type KafkaConfig, type SASLOptions } from 'kafkajs';
 import type { Log } from '../runtime/log.ts';
-import type { Cluster, ClusterOptions } from './cluster.ts';
-
-// kafkajs has no types for its inner modules, and its CommonJS must be the one instance that is patched below.
-const require = createRequire(import.meta.url);
+import type { Cluster } from './cluster.ts';
+import { ClusterClass, type RequestQueue, RequestQueueClass } from './kafkajs.ts';
 
 export interface KafkaOptions {
   readonly brokers: readonly string[];
@@ -64,8 +60,7 @@ const CONNECTION_RETRY = { initialRetryTime: 100, maxRetryTime: 200, retries: 1 
 
 export function createKafka(options: KafkaOptions, log: Log): KafkaClient {
   quietenIdleConnections();
-  const { Kafka, logLevel } = require('kafkajs') as typeof KafkaJs;
-  const ClusterClass = require('kafkajs/src/cluster') as new (options: ClusterOptions) => Cluster;
+  const { Kafka, logLevel } = kafkajs;
   const tls = options.ssl === true ? {} : options.ssl;
   const openSocket = socketFactory(tls === false ? undefined : tls);
   const config = {
@@ -174,20 +169,12 @@ async function loadMetadata(cluster: Cluster, topics: readonly string[]): Promis
   }
 }
 
-interface RequestQueue {
-  pending: readonly unknown[];
-  throttledUntil: number;
-  throttleCheckTimeoutId: NodeJS.Timeout | null;
-  checkPendingRequests: () => void;
-  scheduleCheckPendingRequests: () => void;
-}
-
 /**
  * kafkajs re-arms a 1 ms timer for ever on every idle connection (890 wake-ups a second, 4 % of a core). A check is
  * needed only while requests wait: for a broker's throttling to end, or for another request's answer.
  */
 function quietenIdleConnections(): void {
-  const { prototype } = require('kafkajs/src/network/requestQueue') as { prototype: RequestQueue };
+  const { prototype } = RequestQueueClass;
   prototype.scheduleCheckPendingRequests = function (this: RequestQueue): void {
     if (this.pending.length === 0 || this.throttleCheckTimeoutId !== null) return;
     const waitMs = Math.max(this.throttledUntil - Date.now(), PENDING_CHECK_MS);

@@ -2,12 +2,11 @@
  * Membership of a consumer group: which partitions are ours, until the group changes. Only this is Kafka's; where a
  * partition goes on is kept with the graph (I8), so a member that has not noticed yet that it was replaced does no harm.
  */
-import { createRequire } from 'node:module';
-import type * as KafkaJs from 'kafkajs';
+import kafkajs, { type GroupMember as Member } from 'kafkajs';
 import type { Broker, Cluster } from './cluster.ts';
 import type { TopicPartition } from './wire.ts';
 
-const { AssignerProtocol } = createRequire(import.meta.url)('kafkajs') as typeof KafkaJs;
+const { AssignerProtocol } = kafkajs;
 
 const PROTOCOL = { name: 'graph-round-robin', version: 0, userData: Buffer.alloc(0) };
 const GROUP_COORDINATOR = 0;
@@ -130,7 +129,7 @@ export class GroupMember {
 /** While members are replaced one by one, some may read topics that others, the leader too, do not. */
 async function shareOut(
   cluster: Cluster,
-  members: readonly KafkaJs.GroupMember[],
+  members: readonly Member[],
   ours: readonly string[],
 ): Promise<ReturnType<typeof encodeAssignment>> {
   const topicsOf = new Map(

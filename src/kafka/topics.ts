@@ -2,9 +2,7 @@
  * Topics as the mapping wants them: absent ones are created, present ones are verified and never altered; everything that
  * does not fit is reported at once (KAFKA_TOPIC).
  */
-import { createRequire } from 'node:module';
-import type { Admin } from 'kafkajs';
-import type * as KafkaJs from 'kafkajs';
+import kafkajs, { type Admin, type ITopicConfig } from 'kafkajs';
 import { AppError } from '../core/errors.ts';
 import { allOf } from '../runtime/all-of.ts';
 import { retry } from '../runtime/retry.ts';
@@ -12,7 +10,7 @@ import type { KafkaClient } from './client.ts';
 import { wrapKafka } from './errors.ts';
 import type { PartitionRange } from './offsets.ts';
 
-const { ConfigResourceTypes } = createRequire(import.meta.url)('kafkajs') as typeof KafkaJs;
+const { ConfigResourceTypes } = kafkajs;
 
 const KNOWN_WITHIN_MS = 10_000;
 const LOOK_AGAIN_MS = 50;
@@ -200,7 +198,7 @@ function sameValue(actual: string | undefined, wanted: string): boolean {
   return actual !== undefined && sorted(actual) === sorted(wanted);
 }
 
-function creation({ topic, partitions, replicationFactor, configs }: TopicSpec): KafkaJs.ITopicConfig {
+function creation({ topic, partitions, replicationFactor, configs }: TopicSpec): ITopicConfig {
   const configEntries = Object.entries(configs).map(([name, value]) => ({ name, value }));
   return { topic, numPartitions: partitions, replicationFactor, configEntries };
 }

@@ -1,10 +1,6 @@
 /** Produce and fetch, as sent through kafkajs's connections (https://kafka.apache.org/protocol). Kafka 2.1 and newer. */
-import { createRequire } from 'node:module';
 import type { WireRequest } from './cluster.ts';
-
-const { createErrorFromCode } = createRequire(import.meta.url)('kafkajs/src/protocol/error') as {
-  createErrorFromCode: (code: number) => Error;
-};
+import { createErrorFromCode } from './kafkajs.ts';
 
 const PRODUCE = { apiKey: 0, apiVersion: 7, apiName: 'Produce' } as const;
 const FETCH = { apiKey: 1, apiVersion: 10, apiName: 'Fetch' } as const;
