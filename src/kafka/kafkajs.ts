@@ -18,4 +18,6 @@ export interface RequestQueue {
 
 export const ClusterClass = clusterModule as new (options: ClusterOptions) => Cluster;
 export const RequestQueueClass = requestQueueModule as { readonly prototype: RequestQueue };
-export const { createErrorFromCode } = errorModule as { readonly createErrorFromCode: (code: number) => Error };
+export const { createErrorFromCode } = errorModule as {
+  readonly createErrorFromCode: (code: number) => Error;
+};
