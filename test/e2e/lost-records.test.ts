@@ -5,6 +5,7 @@
  */
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
 import { load } from '../../src/sample/load.ts';
+import { createKafkaProxy } from '../support/kafka-proxy.ts';
 import { createPlatform, type Platform, type Process } from '../support/platform.ts';
 import { type Lengths, type SecondKafka, startSecondKafka } from '../support/second-kafka.ts';
 import { servers } from '../support/servers.ts';
@@ -37,8 +38,8 @@ beforeEach(async () => {
   before = await kafka.lengths(`${platform.name}.public.entity`);
 });
 
-async function publishing(): Promise<Process> {
-  const publisher = platform.start(['publish']);
+async function publishing(env = {}): Promise<Process> {
+  const publisher = platform.start(['publish'], env);
   await publisher.logged(/streaming/);
   return publisher;
 }
@@ -93,11 +94,19 @@ it('while nothing runs: no start goes on, and a recovery makes it good', async (
   expect((await platform.run(['status'])).stdout).toMatch(new RegExp(`^GAP {7}${missed.source}`, 'm'));
 });
 
-it('while the publisher is idle', async () => {
+it('while the publisher is idle, and loses no connection by it', async () => {
   await published();
-  const publisher = await publishing();
-  await kafka.lose(before);
-  await expectStopped(publisher, ENDS);
+  const proxy = await createKafkaProxy(kafka.brokers);
+  try {
+    const publisher = await publishing({ KAFKA_BROKERS: proxy.brokers });
+    const { release } = proxy.hold();
+    await kafka.lose(before);
+    release();
+    await expectStopped(publisher, ENDS);
+    expect(publisher.logs.filter(({ msg }) => msg === 'streaming')).toHaveLength(1);
+  } finally {
+    await proxy.close();
+  }
 });
 
 it('while the publisher writes', async () => {

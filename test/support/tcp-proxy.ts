@@ -13,7 +13,7 @@ export interface Proxy {
   leadTo(serverUrl: string): void;
   /** Each way takes so long from now on. */
   delay(ms: number): void;
-  /** Keeps what clients send until it is released: it arrives, but late. */
+  /** Keeps what clients send until it is released: it arrives, but late. Nor do clients see that the server goes, and comes. */
   hold(): { readonly holds: (text: string) => boolean; readonly release: () => void };
   close(): Promise<void>;
 }
@@ -36,30 +36,37 @@ export async function createProxy(
     else setTimeout(() => to.write(bytes), delayMs);
   }
 
+  function track(socket: Socket, onClose: () => void): void {
+    sockets.add(socket);
+    socket.setNoDelay(true);
+    socket.on('error', () => undefined);
+    socket.on('close', () => {
+      sockets.delete(socket);
+      if (!silenced.has(socket)) onClose();
+    });
+  }
+
   const server = createServer((client) => {
-    const upstream = connect(Number(target.port), target.hostname);
-    for (const socket of [client, upstream]) {
-      sockets.add(socket);
-      socket.setNoDelay(true);
-      socket.on('error', () => undefined);
-      socket.on('close', () => {
-        sockets.delete(socket);
-        if (!silenced.has(socket)) (socket === client ? upstream : client).destroy();
+    const reach = (): Socket => {
+      const socket = connect(Number(target.port), target.hostname);
+      track(socket, () => {
+        if (held === null) client.destroy();
       });
-    }
+      socket.on('data', (bytes: Buffer) => {
+        if (!silenced.has(socket)) pass(client, fromServer(bytes));
+      });
+      return socket;
+    };
+    let upstream = reach();
+    track(client, () => upstream.destroy());
     client.on('data', (bytes: Buffer) => {
       if (silenced.has(client)) return;
       const send = () => {
+        if (upstream.destroyed) upstream = reach();
         pass(upstream, fromClient(bytes));
       };
-      if (held === null) {
-        send();
-        return;
-      }
-      held.push({ bytes, send });
-    });
-    upstream.on('data', (bytes: Buffer) => {
-      if (!silenced.has(upstream)) pass(client, fromServer(bytes));
+      if (held === null) send();
+      else held.push({ bytes, send });
     });
   });
   server.listen(0, '127.0.0.1');
