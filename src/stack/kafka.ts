@@ -8,7 +8,6 @@ import { Kafka, logLevel } from 'kafkajs';
 import { AppError } from '../core/errors.ts';
 import type { JavaProgram } from './class-archive.ts';
 import { exists } from './files.ts';
-import { SHORT_LIVED } from './java-flags.ts';
 import { LOOPBACK } from './ports.ts';
 import type { ServerPlan } from './server.ts';
 
@@ -84,16 +83,7 @@ export function kafkaPlan(options: {
   return {
     name: 'kafka',
     port,
-    command: [
-      'java',
-      '-Xms256m',
-      '-Xmx768m',
-      ...SHORT_LIVED,
-      ...program.flags,
-      ...java,
-      'kafka.Kafka',
-      config,
-    ],
+    command: ['java', '-Xms256m', '-Xmx768m', ...program.flags, ...java, 'kafka.Kafka', config],
     logFile,
     signals: { fast: 'SIGTERM', immediate: 'SIGKILL', kill: 'SIGKILL' },
 

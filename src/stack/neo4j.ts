@@ -3,7 +3,6 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import neo4j, { Neo4jError } from 'neo4j-driver';
 import type { JavaProgram } from './class-archive.ts';
-import { SHORT_LIVED } from './java-flags.ts';
 import { LOOPBACK } from './ports.ts';
 import type { ServerPlan } from './server.ts';
 
@@ -52,7 +51,6 @@ export function neo4jPlan(options: {
       'java',
       '-Xms512m',
       '-Xmx2g',
-      ...SHORT_LIVED,
       ...program.flags,
       '--add-opens=java.base/java.nio=ALL-UNNAMED',
       '--add-opens=java.base/java.io=ALL-UNNAMED',

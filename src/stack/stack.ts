@@ -8,8 +8,9 @@
 import { randomBytes } from 'node:crypto';
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import path from 'node:path';
-import { archiving, hasArchive } from './class-archive.ts';
+import { archiving, hasArchive, type JavaProgram } from './class-archive.ts';
 import { exists } from './files.ts';
+import { shortLived } from './java-flags.ts';
 import { kafkaPlan } from './kafka.ts';
 import { NEO4J_DATABASE, NEO4J_USERNAME, neo4jPlan, neo4jUri } from './neo4j.ts';
 import { freePorts, isFree, LOOPBACK } from './ports.ts';
@@ -30,6 +31,8 @@ export interface StackOptions {
   readonly dir?: string;
   /** The data, then in a folder of its own below `dir`, goes when the stack stops. */
   readonly ephemeral?: boolean;
+  /** The servers live for minutes, and are optimised for that. By default so are those of ephemeral data. */
+  readonly shortLived?: boolean;
   /** Where the programs are kept, for this stack and the next. */
   readonly cacheDir?: string;
   readonly onProgress?: Say;
@@ -56,11 +59,17 @@ interface Settings {
 /** Throws AppError STACK_TOOL_MISSING or STACK_FAILED, or the signal's reason. */
 export async function startStack(options: StackOptions = {}): Promise<Stack> {
   const { dir, cacheDir, ephemeral = dir === undefined, onProgress: say = () => undefined } = options;
+  const tuned = (options.shortLived ?? ephemeral) ? shortLived : (program: JavaProgram) => program;
   const signal = options.signal ?? new AbortController().signal;
   await reapDeadStacks();
   const software = await withClassArchives(await installSoftware(cacheDir, say, signal), say, signal);
   const folder = await claimFolder(dir, ephemeral);
-  const { settings, services, stop } = await startServers(folder, software, say, signal);
+  const { settings, services, stop } = await startServers(
+    folder,
+    { ...software, kafka: tuned(software.kafka), neo4j: tuned(software.neo4j) },
+    say,
+    signal,
+  );
   return {
     env: {
       DATABASE_URL: databaseUrl(settings.postgresPort, settings.postgresPassword),

@@ -41,7 +41,7 @@ process.on('exit', () => {
 for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1)); // the stack ends with us
 
 try {
-  bench.stack = await startStack({ ephemeral: true, onProgress: say });
+  bench.stack = await startStack({ ephemeral: true, shortLived: false, onProgress: say });
   const { NEO4J_URI, NEO4J_USERNAME, NEO4J_PASSWORD, NEO4J_DATABASE } = bench.stack.env;
   bench.driver = neo4j.driver(NEO4J_URI, neo4j.auth.basic(NEO4J_USERNAME, NEO4J_PASSWORD), {
     useBigInt: true,

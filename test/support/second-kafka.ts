@@ -1,6 +1,7 @@
 /** Another Kafka than the one that the tests of a run share: it may be killed, and lose what it had not yet on disk. */
 import { readdir, rm, stat, truncate } from 'node:fs/promises';
 import { join } from 'node:path';
+import { shortLived } from '../../src/stack/java-flags.ts';
 import { kafkaPlan } from '../../src/stack/kafka.ts';
 import { freePorts, LOOPBACK } from '../../src/stack/ports.ts';
 import { claimFolder } from '../../src/stack/registry.ts';
@@ -27,7 +28,8 @@ export async function startSecondKafka(): Promise<SecondKafka> {
   const [port = 0, controllerPort = 0] = await freePorts(2);
   const dir = join(folder.dir, 'kafka');
   const logFile = join(folder.dir, 'kafka.log');
-  const server = new Server(kafkaPlan({ program: software.kafka, dir, logFile, port, controllerPort }), {
+  const program = shortLived(software.kafka);
+  const server = new Server(kafkaPlan({ program, dir, logFile, port, controllerPort }), {
     spawned: (name, pid) => {
       folder.record(name, pid);
     },

@@ -2,6 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import neo4j, { type Driver } from 'neo4j-driver';
+import { shortLived } from '../../src/stack/java-flags.ts';
 import { NEO4J_DATABASE, NEO4J_USERNAME, neo4jPlan, neo4jUri } from '../../src/stack/neo4j.ts';
 import { freePorts } from '../../src/stack/ports.ts';
 import { claimFolder } from '../../src/stack/registry.ts';
@@ -24,7 +25,7 @@ export async function startSecondNeo4j(): Promise<SecondNeo4j> {
   const [port = 0] = await freePorts(1);
   const password = randomBytes(18).toString('base64url');
   const plan = neo4jPlan({
-    program: software.neo4j,
+    program: shortLived(software.neo4j),
     dir: join(folder.dir, 'neo4j'),
     logFile: join(folder.dir, 'neo4j.log'),
     port,
