@@ -82,6 +82,15 @@ interface WitnessRow {
   readonly in_recovery: boolean;
 }
 
+/** Of the rows of a table `t`. */
+interface Selection {
+  /** A join, or a condition; its parameters are `values`. */
+  readonly which: string;
+  readonly order: string;
+  readonly limit: number;
+  readonly values: readonly unknown[];
+}
+
 /** One has the witness; the others are rows, from 1, with cells `c0`, `c1`, …, the first of them with `types`. */
 interface FoundRow {
   readonly nth: number;
@@ -130,13 +139,10 @@ export function createRowReader(sql: Sql): RowReader {
 
   async function read(
     table: TableMapping,
-    which: string,
-    order: string,
-    limit: number,
-    values: readonly unknown[],
+    selection: Selection,
     signal: AbortSignal,
   ): Promise<RowsRead | null> {
-    const rows = await select<FoundRow>(table, statementOf(table, which, order, limit), values, signal);
+    const rows = await select<FoundRow>(table, statementOf(table, selection), selection.values, signal);
     return rows === null ? null : rowsRead(table, rows);
   }
 
@@ -176,7 +182,8 @@ export function createRowReader(sql: Sql): RowReader {
   return {
     keys(table, keys, signal) {
       const values: unknown[] = [];
-      return read(table, joinKeys(table.key, keys, values), 'wanted.n', keys.length, values, signal);
+      const which = joinKeys(table.key, keys, values);
+      return read(table, { which, order: 'wanted.n', limit: keys.length, values }, signal);
     },
     async fitting(table, keys, signal) {
       const values: unknown[] = [];
@@ -190,9 +197,8 @@ export function createRowReader(sql: Sql): RowReader {
     },
     range(table, bounds, limit, signal) {
       const values: unknown[] = [];
-      const order = keyOrder(table.key);
-      const where = keyBetween(table.key, bounds, values);
-      return read(table, `where ${where}`, order, limit, values, signal);
+      const which = `where ${keyBetween(table.key, bounds, values)}`;
+      return read(table, { which, order: keyOrder(table.key), limit, values }, signal);
     },
   };
 }
@@ -201,7 +207,7 @@ export function createRowReader(sql: Sql): RowReader {
  * The witness, and the rows in order, until they are too many bytes as stored; the first one always. Nothing in it waits
  * for the last row to give the first one. `concat` writes a value as the stream does; a cast would not (booleans, char(n)).
  */
-function statementOf(table: TableMapping, which: string, order: string, limit: number): string {
+function statementOf(table: TableMapping, { which, order, limit }: Selection): string {
   const columns = [...table.columns.keys()].map((name) => `t.${quoteIdentifier(name)}`);
   const values = columns.map((_, i) => `t.v${i}`);
   const texts = values.map((v, i) => `case when ${v} is distinct from null then concat(${v}) end as c${i}`);
