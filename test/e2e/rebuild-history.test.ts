@@ -227,6 +227,7 @@ it('rows that were never published are missed', async () => {
   const { code, stdout, stderr } = await inPlace();
   expect({ code, stdout }, stderr).toEqual({ code: 1, stdout: '' });
   expect(stderr).toMatch(/rows of public\.entity that are older than the slot were left out.*--republish/);
+  expect(stderr).toMatch(/topic \S+\.public\.relation is empty, though public\.relation has rows/);
   await expectRepublished(publisher);
 });
 
