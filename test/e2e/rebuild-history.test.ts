@@ -4,7 +4,7 @@ import { afterEach, expect, it } from 'vitest';
 import { createPublisher } from '../../src/kafka/publisher.ts';
 import { readLatest } from '../../src/kafka/read-topic.ts';
 import { withAdmin } from '../../src/kafka/topics.ts';
-import { readLog, silent } from '../support/kafka.ts';
+import { createTopic, readLog, silent } from '../support/kafka.ts';
 import {
   createPlatform,
   edit,
@@ -197,10 +197,7 @@ it('a topic that was made again is missed; to publish all rows is no way out of 
   await withAdmin(kafkaOf(platform), async (admin) => {
     await admin.deleteTopics({ topics: [topic] });
     const configEntries = [{ name: 'cleanup.policy', value: 'compact' }];
-    await admin.createTopics({
-      topics: [{ topic, numPartitions: 4, configEntries }],
-      waitForLeaders: true,
-    });
+    await createTopic(admin, { topic, numPartitions: 4, configEntries });
   });
   for (const options of [[], ['--republish']]) {
     const { code, stdout, stderr } = await inPlace(...options);

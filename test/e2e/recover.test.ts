@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { ConfigResourceTypes, ConfigSource, Kafka, logLevel } from 'kafkajs';
 import { afterAll, afterEach, beforeEach, expect, it } from 'vitest';
 import { load } from '../../src/sample/load.ts';
+import { createTopic } from '../support/kafka.ts';
 import {
   createPlatform,
   edit,
@@ -148,10 +149,8 @@ it.runIf(soak)('in a soak test alone: the control topic deleted, while all is at
 it('a data topic deleted and made again, while all is at work', async () => {
   const topic = `${platform.name}.public.entity`;
   await kafka.deleteTopics({ topics: [topic] });
-  await kafka.createTopics({
-    topics: [{ topic, numPartitions: 4, configEntries: [{ name: 'cleanup.policy', value: 'compact' }] }],
-    waitForLeaders: true,
-  });
+  const configEntries = [{ name: 'cleanup.policy', value: 'compact' }];
+  await createTopic(kafka, { topic, numPartitions: 4, configEntries });
   await expectRefused(
     replicator,
     /other topics under the names .*public\.entity|goes on at offset \d+ of \S+public\.entity/,

@@ -5,7 +5,7 @@ import { createKafka, type KafkaClient } from '../../src/kafka/client.ts';
 import { lookForLostEnds, watchEnds } from '../../src/kafka/lost-records.ts';
 import { createPublisher, type OutgoingRecord } from '../../src/kafka/publisher.ts';
 import { topicIds } from '../../src/kafka/topic-ids.ts';
-import { silent } from '../support/kafka.ts';
+import { createTopic, silent } from '../support/kafka.ts';
 import { type SecondKafka, startSecondKafka } from '../support/second-kafka.ts';
 
 let kafka: SecondKafka;
@@ -20,7 +20,7 @@ afterAll(() => kafka.stop());
 async function topicOf(name: string): Promise<string> {
   const admin = client.admin();
   await admin.connect();
-  await admin.createTopics({ topics: [{ topic: name, numPartitions: 2 }], waitForLeaders: true });
+  await createTopic(admin, { topic: name, numPartitions: 2 });
   await admin.disconnect();
   const publisher = await createPublisher(client, { topics: [name] }, silent);
   await publisher.send([...records(name, 0, 1), ...records(name, 1, 1)]);

@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { createPublisher, type OutgoingRecord } from '../../src/kafka/publisher.ts';
-import { silent, type TestKafka, testKafka, watchSockets } from '../support/kafka.ts';
+import { createTopic, silent, type TestKafka, testKafka, watchSockets } from '../support/kafka.ts';
 
 let kafka: TestKafka;
 beforeEach(async () => {
@@ -126,7 +126,7 @@ it('after an error of the broker’s it is spent: nothing overtakes what was los
 it('a topic that was deleted meanwhile is an error once the retries have ended', async () => {
   const topic = await kafka.topic(1);
   const gone = kafka.name('gone');
-  await kafka.admin.createTopics({ topics: [{ topic: gone, numPartitions: 1 }] });
+  await createTopic(kafka.admin, { topic: gone, numPartitions: 1 });
   const publisher = await createPublisher(kafka.client, { topics: [topic, gone], retryForMs: 200 }, silent);
   await kafka.admin.deleteTopics({ topics: [gone] });
   await expect(publisher.send([{ topic: gone, key: 'k', value: 'v' }])).rejects.toMatchObject({

@@ -2,7 +2,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { endOffsets, ensureTopics, topicsExist, type TopicSpec, withAdmin } from '../../src/kafka/topics.ts';
 import { topicIds } from '../../src/kafka/topic-ids.ts';
-import { type TestKafka, testKafka, watchSockets } from '../support/kafka.ts';
+import { createTopic, type TestKafka, testKafka, watchSockets } from '../support/kafka.ts';
 
 const never = new AbortController().signal;
 
@@ -92,7 +92,7 @@ it('knows a topic that was deleted and made again from the one before, by its id
   expect(await topicIds(kafka.client, [two, one])).toEqual(before);
 
   await kafka.admin.deleteTopics({ topics: [two] });
-  await kafka.admin.createTopics({ topics: [{ topic: two, numPartitions: 1 }], waitForLeaders: true });
+  await createTopic(kafka.admin, { topic: two, numPartitions: 1 });
   const after = await topicIds(kafka.client, [one, two]);
   expect(after.get(one)).toBe(before.get(one));
   expect(after.get(two)).toMatch(/^[0-9a-f]{32}$/);

@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import type { Socket } from 'node:net';
-import type { Admin } from 'kafkajs';
+import type { Admin, ITopicConfig } from 'kafkajs';
 import { expect, vi } from 'vitest';
 import { createKafka, type KafkaClient } from '../../src/kafka/client.ts';
 import { offsetRanges } from '../../src/kafka/offsets.ts';
@@ -54,7 +54,7 @@ export async function testKafka(): Promise<TestKafka> {
       const topic = name('topic');
       topics.push(topic);
       const configEntries = Object.entries(configs).map(([key, value]) => ({ name: key, value }));
-      await admin.createTopics({ topics: [{ topic, numPartitions: partitions, configEntries }] });
+      await createTopic(admin, { topic, numPartitions: partitions, configEntries });
       return topic;
     },
     async publish(records) {
@@ -76,6 +76,12 @@ export async function testKafka(): Promise<TestKafka> {
       sockets.stop();
     },
   };
+}
+
+/** It is known when resolved. The driver's own wait ends where a broker has not heard of the topic yet. */
+export async function createTopic(admin: Admin, topic: ITopicConfig): Promise<void> {
+  await admin.createTopics({ topics: [topic], waitForLeaders: false });
+  await vi.waitFor(() => admin.fetchTopicMetadata({ topics: [topic.topic] }), { timeout: 10_000 });
 }
 
 /** Every record that the log of a partition still has. */

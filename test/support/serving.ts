@@ -2,6 +2,7 @@
 import { Kafka, logLevel } from 'kafkajs';
 import neo4j from 'neo4j-driver';
 import pg from 'pg';
+import { createTopic } from './kafka.ts';
 import type { Servers } from './servers.ts';
 
 type Graph = Pick<Servers, 'neo4jUri' | 'neo4jUsername' | 'neo4jPassword' | 'neo4jDatabase'>;
@@ -28,7 +29,7 @@ export async function topics(brokers: string, topic?: string): Promise<string[]>
   const admin = new Kafka({ brokers: brokers.split(','), logLevel: logLevel.NOTHING }).admin();
   await admin.connect();
   try {
-    if (topic !== undefined) await admin.createTopics({ topics: [{ topic }], waitForLeaders: true });
+    if (topic !== undefined) await createTopic(admin, { topic });
     return await admin.listTopics();
   } finally {
     await admin.disconnect();
