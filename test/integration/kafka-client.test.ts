@@ -7,7 +7,7 @@ import { wrapKafka } from '../../src/kafka/errors.ts';
 import { GroupMember } from '../../src/kafka/group.ts';
 import { createPublisher } from '../../src/kafka/publisher.ts';
 import { readLatest } from '../../src/kafka/read-topic.ts';
-import { silent, type TestKafka, testKafka } from '../support/kafka.ts';
+import { PATIENCE, silent, type TestKafka, testKafka } from '../support/kafka.ts';
 import { servers } from '../support/servers.ts';
 
 let kafka: TestKafka;
@@ -45,7 +45,7 @@ describe('a connection to Kafka', () => {
     expect(sendRequest).not.toHaveBeenCalled();
     await vi.waitFor(() => {
       expect(sendRequest).toHaveBeenCalledOnce();
-    });
+    }, PATIENCE);
     queue.destroy();
   });
 
@@ -69,7 +69,7 @@ describe('a connection to Kafka', () => {
       .catch((error: unknown) => wrapKafka(error, 'join').code);
     await vi.waitFor(async () => {
       expect(await member.heartbeat()).toBe('rejoin');
-    });
+    }, PATIENCE);
     const started = performance.now();
     await there.close();
     expect(await joining).toBe('KAFKA_UNREACHABLE');

@@ -10,7 +10,7 @@ import {
   type SubscriberOptions,
   type TopicPartition,
 } from '../../src/kafka/subscriber.ts';
-import { COMPACT_SOON, silent, type TestKafka, testKafka, watchSockets } from '../support/kafka.ts';
+import { COMPACT_SOON, PATIENCE, silent, type TestKafka, testKafka, watchSockets } from '../support/kafka.ts';
 
 let kafka: TestKafka;
 let groupId: string;
@@ -222,7 +222,7 @@ describe('a lane', () => {
     }
     await vi.waitFor(() => {
       expect(latencies).toHaveLength(400);
-    });
+    }, PATIENCE);
     await publisher.close();
     const sorted = latencies.sort((a, b) => a - b);
     expect(sorted[200]).toBeLessThan(40);
@@ -287,7 +287,7 @@ describe('the group', () => {
     await kafka.publish([0, 1].flatMap((p) => records(topic, p, 0, 1)));
     await vi.waitFor(() => {
       expect(seen).toHaveLength(2);
-    });
+    }, PATIENCE);
     const quick = (batch: RecordBatch): Promise<void> =>
       Promise.resolve(void seen.push(`two does ${batch.partition}`));
     start([topic], progress.handlers(quick), { sessionTimeoutMs: 1_000 });
@@ -487,7 +487,7 @@ it('it stops promptly, also while it waits for a group that takes its time', asy
   const subscriber = start([topic], new Progress().handlers());
   await vi.waitFor(async () => {
     expect(await member.heartbeat()).toBe('rejoin');
-  });
+  }, PATIENCE);
   const started = performance.now();
   await subscriber.stop();
   expect(performance.now() - started).toBeLessThan(3_000);

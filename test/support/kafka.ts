@@ -28,6 +28,9 @@ export interface TestKafka {
   readonly dispose: () => Promise<void>;
 }
 
+/** For `vi.waitFor`: what Kafka answers in a moment takes a second where all is busy, which is all that it waits by itself. */
+export const PATIENCE = { timeout: 10_000, interval: 20 };
+
 /** Compaction at once: every write closes the segment before it. */
 export const COMPACT_SOON = {
   'cleanup.policy': 'compact',
@@ -72,7 +75,7 @@ export async function testKafka(): Promise<TestKafka> {
       await admin.disconnect();
       await vi.waitFor(() => {
         expect(sockets.open().length).toBe(0);
-      });
+      }, PATIENCE);
       sockets.stop();
     },
   };
@@ -81,7 +84,7 @@ export async function testKafka(): Promise<TestKafka> {
 /** It is known when resolved. The driver's own wait ends where a broker has not heard of the topic yet. */
 export async function createTopic(admin: Admin, topic: ITopicConfig): Promise<void> {
   await admin.createTopics({ topics: [topic], waitForLeaders: false });
-  await vi.waitFor(() => admin.fetchTopicMetadata({ topics: [topic.topic] }), { timeout: 10_000 });
+  await vi.waitFor(() => admin.fetchTopicMetadata({ topics: [topic.topic] }), PATIENCE);
 }
 
 /** Every record that the log of a partition still has. */
