@@ -62,7 +62,7 @@ export async function createProxy(
     client.on('data', (bytes: Buffer) => {
       if (silenced.has(client)) return;
       const send = () => {
-        if (upstream.destroyed) upstream = reach();
+        if (upstream.destroyed && !client.destroyed) upstream = reach();
         pass(upstream, fromClient(bytes));
       };
       if (held === null) send();
