@@ -38,7 +38,10 @@ export async function runBackfill(options: BackfillOptions): Promise<void> {
     const { slot } = mapping.source;
     const found = await inspectSlot(sql, slot);
     if (found === null)
-      throw new AppError('SOURCE_CHANGED', `The slot ${slot} does not exist: no publisher has ever started.`);
+      throw new AppError(
+        'STREAM_STOPPED',
+        `The slot ${slot} does not exist: no publisher has started, or it was dropped.`,
+      );
     if (found.activePid === null)
       process.stderr.write('No publisher is running: the requests wait in the WAL until one starts.\n');
     let saidAt = performance.now();

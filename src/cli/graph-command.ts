@@ -133,7 +133,11 @@ export function registerGraph(program: Command): void {
       seconds,
       60,
     )
-    .option('--max-repairs <entities>', 'repair nothing if more than this differ', positive, Infinity)
+    .addOption(
+      new Option('--max-repairs <entities>', 'repair nothing if more than this differ')
+        .argParser(positive)
+        .default(Infinity, 'no limit'),
+    )
     .option('--deep', 'compare content too where timestamps are equal', false)
     .option('--whole-graph', 'compare all other mapped tables as well, relations and links included', false)
     .option('--print-diffs', 'show in the report what differs in each outdated or strange entity', false)

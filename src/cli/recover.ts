@@ -56,6 +56,11 @@ async function recover(
   const gap = await findGap({ mapping, databaseUrl, ...servers, replaces: replaces ?? null }, signal);
   if (gap.reasons.length > 0) {
     process.stdout.write(whatIsWrong(gap, mapping.tables.length));
+    if (gap.slot?.activePid != null)
+      throw new AppError(
+        'SLOT_IN_USE',
+        `A publisher is at work on the slot ${mapping.source.slot}: nothing was touched.`,
+      );
     if (!yes) await requireConfirmation(CONFIRMATION, process.stdin, process.stderr, signal);
     await begin(context, servers, gap, signal);
   } else if (unfinishedRecovery(gap.control) === null) {
@@ -98,11 +103,6 @@ async function begin(
   signal: AbortSignal,
 ): Promise<void> {
   const { mapping, databaseUrl, log } = context;
-  if (gap.slot?.activePid != null)
-    throw new AppError(
-      'SLOT_ACTIVE',
-      `A publisher is at work on the slot ${mapping.source.slot}. Stop it, and run recover again.`,
-    );
   const preparing = { mapping, sql, databaseUrl, client, log, managePublication: true };
   // What keeps a publisher from starting afterwards is found before anything is given up.
   await checkSource(preparing, signal);

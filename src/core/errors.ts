@@ -31,7 +31,8 @@ export const CATALOGUE = {
   POSTGRES_PRIVILEGE: {
     disposition: 'fatal',
     remedy:
-      'Give the user REPLICATION, SELECT on the mapped tables, and BYPASSRLS if any of them has row security.',
+      'Give the user REPLICATION, SELECT on the mapped tables, EXECUTE on pg_logical_emit_message, and BYPASSRLS if a table ' +
+      'has row security. Whoever makes or alters the publication owns the tables and has CREATE on the database.',
   },
   POSTGRES_WAL_LEVEL: {
     disposition: 'fatal',
@@ -57,6 +58,11 @@ export const CATALOGUE = {
     disposition: 'retry',
     remedy: 'None: another publisher holds the slot, this one waits as its standby.',
   },
+  SLOT_IN_USE: {
+    disposition: 'fatal',
+    remedy:
+      'Stop graph publish and graph replicate, and see that nothing starts them again; then run graph recover.',
+  },
   SLOT_FOREIGN: {
     disposition: 'fatal',
     remedy: 'Name another slot in source.postgres.json: slot names are those of the whole server.',
@@ -67,7 +73,10 @@ export const CATALOGUE = {
       'List the physical standbys in synchronous_standby_names by their names (not * and not eiq-platform-graph), ' +
       'select pg_reload_conf();, and start again.',
   },
-  POSTGRES_FAILED: { disposition: 'fatal', remedy: 'See the SQLSTATE and the PostgreSQL log.' },
+  POSTGRES_FAILED: {
+    disposition: 'fatal',
+    remedy: 'Do what the message says; if it names an SQLSTATE, see the PostgreSQL log.',
+  },
   STREAM_PROTOCOL: {
     disposition: 'fatal',
     remedy: 'Report this: PostgreSQL sent something the decoder does not know.',
@@ -94,7 +103,9 @@ export const CATALOGUE = {
   },
   KAFKA_RECORD_TOO_LARGE: {
     disposition: 'dead-letter',
-    remedy: 'Raise message.max.bytes of the broker and the topic, then redrive.',
+    remedy:
+      'Raise maxMessageBytes in source.postgres.json, max.message.bytes of the topics to the same, and with it ' +
+      'message.max.bytes and replica.fetch.max.bytes of the brokers; start the publisher again, then redrive.',
   },
   KAFKA_PRODUCER_LOST: {
     disposition: 'retry',

@@ -64,17 +64,17 @@ export function readingOf(request: RepublishRequest, table: TableMapping): Readi
 /**
  * Listed keys without a row: they become deletes. A uuid in capitals is the row's name to PostgreSQL, but not to the
  * graph: the row is republished, and what bears the other name is deleted. A number is the same in both.
- * `cut`: not every row could be read; whoever's row was not found is left to another request.
+ * `more`: not every row could be read; whoever's row was not found is left to another request.
  */
 export function absentKeys(
   { key }: TableMapping,
   listed: readonly KeyParts[],
   found: readonly KeyParts[],
-  cut: boolean,
+  more: boolean,
 ): { readonly absent: KeyParts[]; readonly unread: KeyParts[] } {
   const present = new Set(found.map(keyText));
   const unnamed = listed.filter((parts) => !present.has(keyText(parts)));
-  if (!cut) return { absent: unnamed, unread: [] };
+  if (!more) return { absent: unnamed, unread: [] };
   const read = (parts: KeyParts) => present.has(keyText(canonicalKey(key, parts) ?? []));
   return { absent: unnamed.filter(read), unread: unnamed.filter((parts) => !read(parts)) };
 }

@@ -86,8 +86,11 @@ export function decideSource(
   return { kind: 'continue', overlap: replaysLastCommit ? recorded.lastCommit : null };
 }
 
-/** Why changes may have passed by unseen; null: none did. What is on one side only says nothing. */
+/** Why changes may have passed by unseen; null: none did. A table that is on one side only says nothing. */
 export function changedPublication(recorded: Published, now: Published): string | null {
+  // From PostgreSQL 18 on the stream goes on without it, and without any change.
+  if (recorded[PUBLICATION] !== undefined && now[PUBLICATION] === undefined)
+    return 'the publication no longer exists, so that changes may be missing';
   const changed = Object.keys(recorded).filter((name) => (now[name] ?? recorded[name]) !== recorded[name]);
   if (changed.length === 0) return null;
   const tables = changed.filter((name) => name !== PUBLICATION);

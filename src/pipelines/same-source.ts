@@ -9,6 +9,8 @@ export interface Source {
   readonly database: string;
 }
 
+export const TOOK_ITS_PLACE = 'If this database has taken the place of that one';
+
 /** As it stands in the graph. */
 export function nameOfSource({ systemIdentifier, database }: Source): string {
   return `${systemIdentifier}/${database}`;
@@ -28,7 +30,7 @@ export async function requireSameSource(
   if (claim) await claimGraph(graph, mapping, ours, replaced);
   const found = await sourceOfGraph(graph, mapping);
   if (found === null || found === ours) return;
-  throw foreignGraph(found, source);
+  throw foreignGraph(found, source, claim ? `${TOOK_ITS_PLACE}, run graph recover.` : undefined);
 }
 
 export function foreignGraph(found: string, source: Source, furtherRemedy?: string): AppError {

@@ -50,7 +50,9 @@ export function postgresFailure(error: unknown, address: string, socketAlive = f
   if (error instanceof AppError) return error;
   const sqlState = sqlStateOf(error);
   const { code, says } = meaningOf(error, sqlState, socketAlive);
-  return new AppError(code, `PostgreSQL at ${address} ${says}.`, {
+  // What it denies, and of what, by name: no text of that SQLSTATE has values.
+  const what = sqlState === '42501' && error instanceof Error ? `: ${error.message}` : '';
+  return new AppError(code, `PostgreSQL at ${address} ${says}${what}.`, {
     cause: error,
     context: { address, sqlState },
   });

@@ -40,9 +40,8 @@ export async function ensurePublication(sql: Sql, options: PublicationOptions): 
     const [older] = await sql.query(`select from pg_replication_slots where slot_name = $1`, [slot]);
     if (older !== undefined) {
       throw new AppError(
-        'POSTGRES_PUBLICATION',
-        `The publication ${name} is missing, but its slot ${slot} exists and has changes that were never published. ` +
-          `This is a gap: run graph recover.`,
+        'SOURCE_CHANGED',
+        `The publication ${name} is missing, but its slot ${slot} exists and has changes that were never published.`,
       );
     }
     // A partitioned table is published under its own name, not under those of its partitions.

@@ -329,7 +329,7 @@ class Stream implements ReplicationStream {
       return failure;
     }
     if (sqlState === '42704')
-      return as('POSTGRES_PUBLICATION', `The publication ${publication} does not exist.`);
+      return as('SOURCE_CHANGED', `The publication ${publication} does not exist any more.`);
     return failure.code === 'POSTGRES_UNREACHABLE'
       ? as('STREAM_LOST', `The connection to PostgreSQL at ${this.#address} was lost.`)
       : failure;

@@ -65,7 +65,7 @@ export async function keepRunning(
 }
 
 /** Is it what waits reject with once the signal is aborted, as it is or as the cause of an adapter's error? */
-function endedBy(signal: AbortSignal, error: unknown): boolean {
+export function endedBy(signal: AbortSignal, error: unknown): boolean {
   if (!signal.aborted) return false;
   if (error === signal.reason) return true;
   return error instanceof Error && (error.name === 'AbortError' || endedBy(signal, error.cause));

@@ -276,6 +276,14 @@ it('PostgreSQL and Kafka that were put back to before a recovery, and the graph 
   await platform.cypher('MATCH (p:_Progress {namespace: $name}) SET p.epoch = p.epoch + 1', {
     name: platform.name,
   });
+  // It knows nothing of the graph.
+  const publisher = platform.start(['publish']);
+  await publisher.logged(/streaming/);
+  await expectRefused(
+    platform.start(['recover', '--yes']),
+    /A publisher is at work on the slot gap_\w+: nothing was touched\. Stop graph publish/,
+  );
+  await publisher.stop();
   const gone = await changeInTheGap();
   await expectRefused(platform.start(['replicate']), /belongs to an older source than what the graph/);
   await recover(/the graph holds changes of epoch \d+, and the source is recorded in epoch \d+/);
@@ -285,6 +293,7 @@ it('PostgreSQL and Kafka that were put back to before a recovery, and the graph 
 it('a recovery that is ended at any of its steps is gone on with', async () => {
   await replicator.stop();
   await platform.sql.query(`drop publication ${platform.name}`);
+  await expectRefused(platform.start(['publish']), /the publication no longer exists/);
   const gone = await changeInTheGap();
   const control = `${platform.name}.control`;
   const killedOnce = async (reached: (recovering: Process) => Promise<unknown>) => {

@@ -316,6 +316,17 @@ describe('the publication', () => {
     if (RECOVERED) await expectRecovered(platform);
   });
 
+  it('is dropped under the publisher at work', async () => {
+    const platform = await platformOn(server.url);
+    const publisher = await publishing(platform);
+    await platform.sql.query(`drop publication ${platform.name}`);
+    await write(platform);
+    const gone = /the publication no longer exists/;
+    await expectStopped(publisher, gone);
+    await expectRefused(platform, gone);
+    if (RECOVERED) await expectRecovered(platform);
+  });
+
   it('has left out some operations for a moment, while the publisher was away', async () => {
     const platform = await platformOn(server.url);
     await atRest(platform);

@@ -226,7 +226,7 @@ describe('the publication', () => {
       tables: [sound],
       manage: true,
     });
-    await expect(late).rejects.toThrow(/This is a gap/);
+    await expect(late).rejects.toThrow(code('SOURCE_CHANGED'));
   });
 });
 

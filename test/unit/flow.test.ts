@@ -42,6 +42,7 @@ interface More {
   readonly answer?: FlowOptions['answer'];
   readonly prepare?: FlowOptions['prepare'];
   readonly flush?: FlowOptions['flush'];
+  readonly beside?: FlowOptions['beside'];
 }
 
 type Events = Iterable<readonly StreamEvent[]> | AsyncIterable<readonly StreamEvent[]>;
@@ -54,6 +55,7 @@ async function flow(events: Events, more: More = {}) {
     answer = answered,
     prepare = noop,
     flush = notNeeded,
+    beside = () => Promise.resolve(),
   } = more;
   const recorded: string[] = [];
   const acknowledged: string[] = [];
@@ -87,7 +89,7 @@ async function flow(events: Events, more: More = {}) {
     answer,
     prepare,
     flush,
-    beside: () => Promise.resolve(),
+    beside,
   }).then(
     () => null,
     (error: unknown) => error,
@@ -124,6 +126,19 @@ describe('until the last published transaction has come again', () => {
     // Nothing of that transaction either.
     expect([recorded, acknowledged, sent]).toEqual([[], [], 1]);
   });
+});
+
+it('what is cut short beside it when it stops takes nothing from its end', async () => {
+  const result = await flow([transaction(0x180, 42), transaction(0x200, 43)], {
+    beside: (stop) =>
+      new Promise((_, reject) => {
+        stop.addEventListener('abort', () => {
+          reject(stop.reason as Error);
+        });
+      }),
+  });
+  expect(result.fails).toBeNull();
+  expect(result.acknowledged.at(-1)).toBe('0/208');
 });
 
 describe('a request that is answered in part', () => {

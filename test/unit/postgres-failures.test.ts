@@ -11,7 +11,6 @@ describe('failures of PostgreSQL', () => {
     [sqlState('28P01'), 'POSTGRES_AUTH', 'fatal'],
     [sqlState('28000'), 'POSTGRES_AUTH', 'fatal'],
     [sqlState('3D000'), 'POSTGRES_AUTH', 'fatal'],
-    [sqlState('42501'), 'POSTGRES_PRIVILEGE', 'fatal'],
     [sqlState('57P01'), 'POSTGRES_UNREACHABLE', 'retry'],
     [sqlState('57P03'), 'POSTGRES_UNREACHABLE', 'retry'],
     [sqlState('53300'), 'POSTGRES_UNREACHABLE', 'retry'],
@@ -29,6 +28,17 @@ describe('failures of PostgreSQL', () => {
     expect(failure).toMatchObject({ code, disposition });
     expect(failure.message).toContain('db:5432/platform');
     expect(failure.message).not.toContain('canary');
+  });
+
+  it('what is denied is named', () => {
+    const denied = Object.assign(new pg.DatabaseError('permission denied for table entity', 1, 'error'), {
+      code: '42501',
+    });
+    expect(postgresFailure(denied, 'db:5432/platform')).toMatchObject({
+      code: 'POSTGRES_PRIVILEGE',
+      disposition: 'fatal',
+      message: 'PostgreSQL at db:5432/platform denies a privilege: permission denied for table entity.',
+    });
   });
 
   it('a failure that leaves the socket open is not the network’s', () => {

@@ -39,10 +39,13 @@ interface Subject {
 /** `snapshots`: of the readings of rows, in turn. `looks`: what a snapshot that is asked for apart sees. */
 async function subject({ snapshots, rows = 1, more = false }: Subject) {
   const emitted: string[] = [];
-  const state = { looks: '10:10:', read: 0 };
+  const asked: string[] = [];
+  const state = { looks: '10:10:', read: 0, emissions: [] as Promise<string>[] };
   const sql: Sql = {
-    query<Row extends object>(text: string, values: readonly unknown[] = []) {
-      if (text.includes('pg_logical_emit_message')) emitted.push(String(values[1]));
+    async query<Row extends object>(text: string, values: readonly unknown[] = []) {
+      const emits = text.includes('pg_logical_emit_message');
+      if (emits) emitted.push(String(values[1]));
+      const at = (emits ? await state.emissions.shift() : undefined) ?? '0/2000';
       const witness = {
         snapshot: state.looks,
         in_recovery: false,
@@ -50,7 +53,7 @@ async function subject({ snapshots, rows = 1, more = false }: Subject) {
         timeline: '00000001',
         insert_lsn: '0/3000',
       };
-      return Promise.resolve([{ ...witness, lsn: '0/2000' }] as unknown as readonly Row[]);
+      return [{ ...witness, lsn: at }] as unknown as readonly Row[];
     },
   };
   const read = (): Promise<RowsRead> => {
@@ -101,10 +104,10 @@ async function subject({ snapshots, rows = 1, more = false }: Subject) {
     },
     onAnswered: () => undefined,
     onRefused: () => 1,
-    onAskedAgain: () => undefined,
+    onAskedAgain: (lsn) => asked.push(formatLsn(lsn)),
     log: createLog('silent', 'test'),
   });
-  return { republisher, visibility, emitted, published, state };
+  return { republisher, visibility, emitted, asked, published, state };
 }
 
 describe('what was read before its turn', () => {
@@ -161,6 +164,19 @@ describe('the rest of a request', () => {
       again: null,
     });
     expect(state.read).toBe(reads);
+  });
+
+  it('counts as asked for up to the last of all, whichever is heard of last', async () => {
+    const { republisher, asked, state } = await subject({ snapshots: ['99:99:'], rows: 1000, more: true });
+    const first = await republisher.answer(request({}), never);
+    const second = await republisher.answer(request({}, 0x1100, 21), never);
+    let hear: (lsn: string) => void = () => undefined;
+    state.emissions.push(new Promise((resolve) => (hear = resolve)), Promise.resolve('0/5000'));
+    const early = first.again?.emit();
+    await second.again?.emit();
+    hear('0/4000');
+    await early;
+    expect(asked.at(-1)).toBe('0/5000');
   });
 
   it('of another request, and the same request when it is made again, are answered', async () => {

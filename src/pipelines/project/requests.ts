@@ -1,4 +1,5 @@
 /** From records that were not applied to the republish requests that ask for their keys (I2). */
+import { keyText } from '../../core/keys.ts';
 import type { TableMapping } from '../../core/mapping.ts';
 import type { RepublishRequest } from '../../core/messages.ts';
 import { keyRequests } from '../../core/republish.ts';
@@ -14,7 +15,7 @@ export function requestsFor(
   const keys = new Map<string, string[]>();
   for (const { key } of records) {
     const parts = key === null ? null : keyParts(table, key);
-    if (parts !== null) keys.set(JSON.stringify(parts), parts);
+    if (parts !== null) keys.set(keyText(parts), parts);
   }
   return keyRequests(table, [...keys.values()], { runId, reason });
 }

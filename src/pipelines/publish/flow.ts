@@ -23,6 +23,7 @@ import { formatLsn, type Lsn, LSN_ZERO } from '../../core/lsn.ts';
 import { type DataRecord, recordBytes, type RecordEncoder } from '../../core/records.ts';
 import type { StreamEvent } from '../../postgres/stream.ts';
 import type { TransactionEnd, Transactions } from '../../postgres/transactions.ts';
+import { endedBy } from '../../runtime/retry.ts';
 import { createAcknowledger } from './acknowledger.ts';
 import { sourceChanged } from './prepare.ts';
 
@@ -246,7 +247,9 @@ export async function runFlow(options: FlowOptions): Promise<void> {
     });
   });
   const ended = new AbortController();
-  const besides = options.beside(AbortSignal.any([ended.signal, failure.signal])).catch(fail);
+  const besides = options.beside(AbortSignal.any([ended.signal, failure.signal])).catch((error: unknown) => {
+    if (!endedBy(ended.signal, error)) fail(error);
+  });
   try {
     await Promise.race([read(), failed]);
   } finally {

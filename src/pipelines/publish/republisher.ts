@@ -42,7 +42,7 @@ export interface RepublisherOptions {
   readonly onAnswered: (request: RepublishRequest, commitLsn: Lsn) => void;
   /** Called when one cannot be understood; how many there were, this one with them. */
   readonly onRefused: () => number;
-  /** Called when what is left of one was asked for by another. */
+  /** Called when what is left of one was asked for by another, the last so far. */
   readonly onAskedAgain: (lsn: Lsn) => void;
   readonly log: Log;
 }
@@ -85,6 +85,7 @@ export function createRepublisher(options: RepublisherOptions): Republisher {
   const lockedUntil = new Map<string, number>();
   let waits = false;
   let postponed = 0;
+  let askedAgain = LSN_ZERO;
 
   function understand(content: Buffer): Asked | string {
     const request = parseRepublishRequest(content);
@@ -132,7 +133,12 @@ export function createRepublisher(options: RepublisherOptions): Republisher {
   }
 
   async function emit(request: RepublishRequest): Promise<Lsn> {
-    options.onAskedAgain(await requestRepublish(sql, request));
+    const at = await requestRepublish(sql, request);
+    // Several are emitted at once, and heard of in any order.
+    if (at > askedAgain) {
+      askedAgain = at;
+      options.onAskedAgain(at);
+    }
     return flushedLsn(sql);
   }
 

@@ -3,7 +3,7 @@
  * the keys of their rows, of which the graph keeps the text. In pages: everything may be related to one entity.
  */
 import type { EntityTable } from '../../core/entity-table.ts';
-import { type KeyParts, partsOf } from '../../core/keys.ts';
+import { type KeyParts, keyText, partsOf } from '../../core/keys.ts';
 import {
   type Mapping,
   type RelationshipTarget,
@@ -48,10 +48,10 @@ export async function* edgesOf(
     const known = new Set<string>();
     for await (const keys of keysOfRows(table, { columns, kind: entities.key.kind, ids }, sides, signal)) {
       yield { table, keys };
-      for (const key of keys.slice(0, REMEMBERED - known.size)) known.add(JSON.stringify(key));
+      for (const key of keys.slice(0, REMEMBERED - known.size)) known.add(keyText(key));
     }
     for await (const keys of keysInGraph({ ...table, target }, ids, entities, sides)) {
-      const others = keys.filter((key) => !known.has(JSON.stringify(key)));
+      const others = keys.filter((key) => !known.has(keyText(key)));
       if (others.length > 0) yield { table, keys: others };
     }
   }

@@ -93,7 +93,9 @@ export async function findGap(
     reasons: [
       ...(decision.kind === 'gap' ? [decision.reason] : []),
       ...(replaced.byWordAlone ? [`the graph holds the data of another source, ${replaced.held}`] : []),
-      ...(slot !== null && !published ? [`the publication ${mapping.source.publication} is missing`] : []),
+      ...(slot !== null && !published && decision.kind !== 'gap'
+        ? [`the publication ${mapping.source.publication} is missing`]
+        : []),
       ...gone.map((topic) => `topic ${topic} no longer exists`),
       ...remade.map((topic) => `topic ${topic} was deleted and made again`),
       ...laterEpochs(progress, control),

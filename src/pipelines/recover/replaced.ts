@@ -4,7 +4,7 @@
  */
 import { AppError } from '../../core/errors.ts';
 import { type ControlState, unfinishedRecovery } from '../../kafka/control.ts';
-import { foreignGraph, nameOfSource, type Source } from '../same-source.ts';
+import { foreignGraph, nameOfSource, type Source, TOOK_ITS_PLACE } from '../same-source.ts';
 
 export interface Replaced {
   /** Others that the graph may still hold the data of. */
@@ -43,6 +43,6 @@ export function decideReplaced({ found, source, control, named }: Known): Replac
   throw foreignGraph(
     found,
     source,
-    `If this database has taken the place of that one, graph recover --replaces ${found} replaces what the graph holds.`,
+    `${TOOK_ITS_PLACE}, graph recover --replaces ${found} replaces what the graph holds.`,
   );
 }

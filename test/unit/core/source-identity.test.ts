@@ -65,7 +65,7 @@ describe('the source is', () => {
     [
       'a table that is published otherwise',
       recorded,
-      { published: { 'public.entity': '16390/all' } },
+      { published: { ...observed.published, 'public.entity': '16390/all' } },
       /^public\.entity: not published as was recorded/,
     ],
     [
@@ -74,6 +74,7 @@ describe('the source is', () => {
       { published: { ...observed.published, publication: '741' } },
       /^the publication was altered/,
     ],
+    ['a publication that is gone', recorded, { published: {} }, /^the publication no longer exists/],
     [
       'what a session found in the stream',
       { ...recorded, gap: 'it was not there' },
