@@ -45,7 +45,7 @@ export async function runBackfill(options: BackfillOptions): Promise<void> {
     if (found.activePid === null)
       process.stderr.write('No publisher is running: the requests wait in the WAL until one starts.\n');
     let saidAt = performance.now();
-    const asked = await backfill(
+    const done = await backfill(
       {
         sql,
         slot,
@@ -59,7 +59,12 @@ export async function runBackfill(options: BackfillOptions): Promise<void> {
       },
       signal,
     );
-    for (const [table, rows] of asked) process.stdout.write(`${table}: ${rows} rows asked for\n`);
+    for (const [table, rows] of done) {
+      process.stdout.write(`${table}: ${rows.asked} rows asked for\n`);
+      if (rows.unaskable === 0) continue;
+      process.exitCode = 1;
+      process.stderr.write(`${table}: ${rows.unaskable} rows have keys that are too long for the graph\n`);
+    }
   } finally {
     await sql.close();
   }

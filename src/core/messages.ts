@@ -8,7 +8,7 @@ export const MARKER_PREFIX = 'graph.marker';
 const MAX_KEY_BYTES = 16_384;
 
 const key = z.array(z.string());
-const named = key.refine(fits);
+const named = key.refine(askable);
 const base = z.strictObject({
   v: z.literal(1),
   table: z.string().min(1),
@@ -23,8 +23,8 @@ export const republishRequest = z.union([
   base.extend({ range: z.strictObject({ after: key.nullable(), upTo: key.nullable() }) }),
 ]);
 
-/** Most keys are told by their length: a UTF-16 unit has at most six bytes. */
-function fits(parts: readonly string[]): boolean {
+/** Whether a request may list the key. Most are told by their length: a UTF-16 unit has at most six bytes. */
+export function askable(parts: readonly string[]): boolean {
   const mostBytes = parts.reduce((bytes, part) => bytes + 6 * part.length + 3, 1);
   return mostBytes <= MAX_KEY_BYTES || Buffer.byteLength(JSON.stringify(parts)) <= MAX_KEY_BYTES;
 }

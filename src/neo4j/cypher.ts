@@ -84,11 +84,14 @@ RETURN applied, buried = 0 AND floor <= lowest AND purged < lowest AS plain, ${S
 /** Where a key stands: what was deleted, at its tombstone. */
 const STANDING = `coalesce(t[$now.position], stored, '')`;
 
-/** Whether an upsert loses; `absent`: no row of the table is there now, so that a tombstone decides. */
+/**
+ * Whether an upsert loses; `absent`: no row of the table is there now, so that a tombstone decides. One that is older than
+ * what was purged does not: a delete that is replayed leaves it where a later one is gone.
+ */
 export function lostBy(rule: Rule, absent: string): string {
   if (rule === 'unmoved') return `WHEN ${STANDING} <> row[1] THEN 'refused'`;
   return `WHEN coalesce(stored, '') > row[1] OR floor > row[1] OR coalesce(t[$now.position], '') > row[1] THEN 'refused'
-    WHEN ${absent} AND t IS NULL AND purged >= row[1] THEN 'purged'`;
+    WHEN ${absent} AND purged >= row[1] THEN 'purged'`;
 }
 
 /** Goes on with the rows whose delete wins. */

@@ -5,8 +5,10 @@
 import { AppError } from '../core/errors.ts';
 import type { Mapping } from '../core/mapping.ts';
 import type { ReaderState } from '../core/partition-reader.ts';
-import type { Position } from '../core/position.ts';
+import { LSN_ZERO } from '../core/lsn.ts';
+import { type Position, position } from '../core/position.ts';
 import { type Graph, TRANSACTION_MS } from './client.ts';
+import { forbidUnseen } from './purge.ts';
 import { lockGraph } from './rebuild-mark.ts';
 
 export interface PartitionProgress extends ReaderState {
@@ -33,6 +35,15 @@ export function progressId(
   return `${of}|${topic}|${partition}`;
 }
 
+/** Where a partition is begun, and the least epoch and session of what stands there. */
+export interface Beginning {
+  readonly next: bigint;
+  readonly epoch: number;
+  readonly session: number;
+}
+
+const FIRST: Beginning = { next: 0n, epoch: 0, session: 0 };
+
 /**
  * A row for every partition; where there was none it begins at 0, or where `begin` says. Throws GRAPH_EMPTYING: a
  * rebuild removes them first, under the lock that is taken here, so that none comes back behind it.
@@ -41,23 +52,20 @@ export async function ensureProgress(
   graph: Graph,
   mapping: Mapping,
   generations: ReadonlyMap<string, string>,
-  begin: (topic: string, partition: number) => bigint = () => 0n,
+  begin: (topic: string, partition: number) => Beginning = () => FIRST,
 ): Promise<void> {
   const { namespace } = mapping.sink;
   const rows = [...generations].flatMap(([topic, generation]) =>
-    Array.from({ length: mapping.source.partitions }, (_, partition) => ({
-      id: progressId(mapping, topic, partition),
-      created: {
-        namespace,
-        topic,
-        partition: BigInt(partition),
-        next: begin(topic, partition),
-        position: '',
-        epoch: 0n,
-        session: 0n,
-        generation,
-      },
-    })),
+    Array.from({ length: mapping.source.partitions }, (_, partition) => {
+      const { next, epoch, session } = begin(topic, partition);
+      return {
+        id: progressId(mapping, topic, partition),
+        created: {
+          ...{ namespace, topic, generation, next, position: '' },
+          ...{ partition: BigInt(partition), epoch: BigInt(epoch), session: BigInt(session) },
+        },
+      };
+    }),
   );
   await graph.transaction(async (open) => {
     await lockGraph(open, mapping);
@@ -83,7 +91,8 @@ export interface RecoveryStart {
 /**
  * Progress of a topic that was made again begins anew; progress that lies outside of what its topic held, or is of a later
  * epoch than what it holds, goes on at the end: everything is published again behind it, in the recovery's epoch. Whatever
- * has applied some of that has adopted it already. Resolves to how many rows were moved; their owners are fenced off.
+ * has applied some of that has adopted it already. Resolves to how many rows were moved; their owners are fenced off, and
+ * what a replay brings of earlier epochs is asked for where it is not there.
  */
 export async function adoptRecovery(
   graph: Graph,
@@ -99,26 +108,30 @@ export async function adoptRecovery(
       return { id, generation, low: BigInt(low), end: BigInt(end) };
     }),
   );
-  const [moved] = await graph.run(
-    `UNWIND $rows AS row
-     MATCH (p:_Progress {id: row.id})
-     REMOVE p._lock
-     WITH row, p WHERE p[$now.epoch] < $epoch
-     WITH row, p, p[$now.generation] <> row.generation AS remade
-     WHERE remade OR p[$now.next] < row.low OR p[$now.next] > row.end
-       OR (p[$now.epoch] > $after AND p[$now.next] < row.end)
-     SET p.next = CASE WHEN remade THEN 0 ELSE row.end END, p.generation = row.generation
-     REMOVE p.owner
-     RETURN count(*) AS moved`,
-    {
+  return graph.transaction(async (open) => {
+    const { records } = await open.run(ADOPT, {
       rows,
       epoch: BigInt(epoch),
       after: BigInt(after ?? epoch),
       now: { epoch: 'epoch', generation: 'generation', next: 'next' },
-    },
-  );
-  return Number(moved?.['moved']);
+    });
+    const topics = new Set(records.map((record) => record.get('topic') as string));
+    const tables = new Set(mapping.tables.filter(({ topic }) => topics.has(topic)).map(({ table }) => table));
+    await forbidUnseen(open, mapping, tables, position(epoch, LSN_ZERO, LSN_ZERO));
+    return records.reduce((sum, record) => sum + Number(record.get('moved')), 0);
+  });
 }
+
+const ADOPT = `UNWIND $rows AS row
+MATCH (p:_Progress {id: row.id})
+REMOVE p._lock
+WITH row, p WHERE p[$now.epoch] < $epoch
+WITH row, p, p[$now.generation] <> row.generation AS remade
+WHERE remade OR p[$now.next] < row.low OR p[$now.next] > row.end
+  OR (p[$now.epoch] > $after AND p[$now.next] < row.end)
+SET p.next = CASE WHEN remade THEN 0 ELSE row.end END, p.generation = row.generation
+REMOVE p.owner
+RETURN p.topic AS topic, count(*) AS moved`;
 
 /** How long a take-over waits: longer than a transaction of the former owner can hold the node. */
 export const TAKE_OVER_MS = 2 * TRANSACTION_MS;

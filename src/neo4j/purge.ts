@@ -4,7 +4,9 @@
  * The one and the other change in one transaction; a batch that looks for a tombstone meanwhile tries again.
  */
 import type { Mapping } from '../core/mapping.ts';
+import type { Position } from '../core/position.ts';
 import type { Graph } from './client.ts';
+import { NOW } from './cypher.ts';
 import { statementsOf } from './statements.ts';
 
 const PAGE = 5_000n;
@@ -26,6 +28,29 @@ CALL (f, page) {
   RETURN size(old) AS purged
 }
 RETURN last, purged`;
+
+const FORBID = `UNWIND $floors AS id
+MATCH (f:_Floor {id: id})
+REMOVE f._lock
+WITH f WHERE f[$now.purgedThrough] < $through
+SET f.purgedThrough = $through`;
+
+/**
+ * A graph that begins somewhere in the topics, or goes on further down, has never had the tombstones of what was deleted
+ * before: as if they had been purged. `open` is a graph, or a transaction on it.
+ */
+export async function forbidUnseen(
+  open: { readonly run: (query: string, parameters: object) => PromiseLike<unknown> },
+  mapping: Mapping,
+  tables: ReadonlySet<string>,
+  through: Position,
+): Promise<void> {
+  const floors = [...statementsOf(mapping)]
+    .filter(([table]) => tables.has(table))
+    .map(([, { parameters }]) => parameters.floor)
+    .sort();
+  await open.run(FORBID, { floors, through, now: NOW });
+}
 
 /** Resolves to how many went. */
 export async function purgeTombstones(graph: Graph, mapping: Mapping, signal: AbortSignal): Promise<number> {

@@ -88,11 +88,35 @@ export function createWriter(
           if (!fill.declined(error)) throw error;
         }
       }
-      const work = table === null ? nothing : (open: Transaction) => mutate(open, table, mutations);
+      const write = (open: Transaction) => (table === null ? nothing() : mutate(open, table, mutations));
+      const work =
+        table === null || owned.scope !== 'replay'
+          ? write
+          : (open: Transaction) => holdingFloor(open, table, () => write(open));
       return (await fence(batch, work, beforeCommit)) ?? NOTHING;
     },
     truncate: (step) => truncateTable(fence, step, tableOf(step.table)),
   };
+}
+
+/**
+ * The stream's truncate finds what was written below it in any partition, whose record stands behind that; in what is
+ * replayed it need not stand. So it waits for this transaction, and then sees what that has written, or came before `work`.
+ */
+async function holdingFloor<T>(
+  open: Transaction,
+  { parameters }: TableStatements,
+  work: () => Promise<T>,
+): Promise<T> {
+  const floor = async (lock: string) => {
+    const query = `MATCH (f:_Floor {id: $floor}) ${lock} RETURN f[$now.position] AS position`;
+    const { records } = await open.run(query, parameters);
+    return records[0]?.get('position') as unknown;
+  };
+  const [before, result] = await Promise.all([floor(''), work()]);
+  if ((await floor('REMOVE f._lock')) !== before)
+    throw new AppError('NEO4J_TRANSIENT', 'A table was truncated meanwhile.');
+  return result;
 }
 
 /** In an open transaction, by the rule that the table's statements are built for. */

@@ -12,7 +12,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { KeyParts } from '../core/keys.ts';
 import type { Lsn } from '../core/lsn.ts';
 import type { TableMapping } from '../core/mapping.ts';
-import type { RepublishRequest } from '../core/messages.ts';
+import { askable, type RepublishRequest } from '../core/messages.ts';
 import { keyRequests, rangeRequest, ROWS_PER_REQUEST } from '../core/republish.ts';
 import type { Sql } from '../postgres/client.ts';
 import { filteredKeys, keyPage, type RowFilter } from '../postgres/key-pages.ts';
@@ -37,25 +37,35 @@ export interface BackfillOptions {
 const MOST_AHEAD = 4;
 const LOOK_EVERY_MS = 20;
 
-/** Resolves to the rows asked for, by table, once every request is durable. */
+/** Numbers of rows. */
+export interface Backfilled {
+  readonly asked: number;
+  /** No request may list their keys, which are too long for any node or relationship. */
+  readonly unaskable: number;
+}
+
+/** Resolves, by table, once every request is durable. */
 export async function backfill(
   { sql, slot, wanted, runId, onProgress }: BackfillOptions,
   signal: AbortSignal,
-): Promise<ReadonlyMap<string, number>> {
-  const asked = new Map<string, number>();
+): Promise<ReadonlyMap<string, Backfilled>> {
+  const done = new Map<string, Backfilled>();
   const ahead: Lsn[] = [];
   for (const one of wanted) {
     const { table } = one.table;
-    asked.set(table, 0);
-    for await (const { request, rows } of requestsOf(one, sql, runId, signal)) {
+    const total = { asked: 0, unaskable: 0 };
+    done.set(table, total);
+    const onUnaskable = (rows: number) => {
+      total.unaskable += rows;
+    };
+    for await (const { request, rows } of requestsOf(one, { sql, runId, onUnaskable }, signal)) {
       while (ahead.length >= MOST_AHEAD) await served();
       ahead.push(await requestRepublish(sql, request, signal));
-      const total = (asked.get(table) ?? 0) + rows;
-      asked.set(table, total);
-      onProgress(table, total);
+      total.asked += rows;
+      onProgress(table, total.asked);
     }
   }
-  return asked;
+  return done;
 
   /** Without a publisher there is nothing to wait for: it serves all of them when it starts. */
   async function served(): Promise<void> {
@@ -74,17 +84,21 @@ interface Asked {
 
 async function* requestsOf(
   wanted: Wanted,
-  sql: Sql,
-  runId: string,
+  {
+    sql,
+    runId,
+    onUnaskable,
+  }: Pick<BackfillOptions, 'sql' | 'runId'> & { readonly onUnaskable: (rows: number) => void },
   signal: AbortSignal,
 ): AsyncGenerator<Asked> {
   const { table } = wanted;
   const run = { runId, reason: 'backfill' };
-  const listed = (keys: readonly KeyParts[]): Asked[] =>
-    keyRequests(table, keys, run).map((request) => ({
-      request,
-      rows: 'keys' in request ? request.keys.length : 0,
-    }));
+  function* listed(keys: readonly KeyParts[]): Generator<Asked> {
+    const named = keys.filter(askable);
+    onUnaskable(keys.length - named.length);
+    for (const request of keyRequests(table, named, run))
+      yield { request, rows: 'keys' in request ? request.keys.length : 0 };
+  }
   if (wanted.which === 'listed') {
     yield* listed(wanted.keys);
     return;

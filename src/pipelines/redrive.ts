@@ -8,6 +8,7 @@
  */
 import type { KeyParts } from '../core/keys.ts';
 import type { Mapping } from '../core/mapping.ts';
+import { askable } from '../core/messages.ts';
 import type { OpenLetter } from '../kafka/dead-letters.ts';
 import { keyParts } from './project/requests.ts';
 import type { Mend } from './reconcile/ask.ts';
@@ -39,7 +40,7 @@ export async function redrive(options: RedriveOptions, signal: AbortSignal): Pro
     for (const letter of letters) {
       if (letter.topic !== table.topic || letter.key === null) continue;
       const parts = keyParts(table, Buffer.from(letter.key));
-      if (parts === null) continue;
+      if (parts === null || !askable(parts)) continue;
       keys.push(parts);
       asked.add(letter);
     }

@@ -17,6 +17,7 @@ import {
   underLoad,
 } from '../support/platform.ts';
 import { markOf } from '../support/rebuilds.ts';
+import { replayReport } from '../support/replay.ts';
 import { soak } from '../support/soak.ts';
 import { servers } from '../support/servers.ts';
 
@@ -288,6 +289,21 @@ it('PostgreSQL and Kafka that were put back to before a recovery, and the graph 
   await expectRefused(platform.start(['replicate']), /belongs to an older source than what the graph/);
   await recover(/the graph holds changes of epoch \d+, and the source is recorded in epoch \d+/);
   await expectGone(gone);
+
+  // The recovery stays on record: a graph that begins behind it has not missed it, nor the deletes before it.
+  const again = platform.start(['publish']);
+  await again.logged(/streaming/);
+  const rebuilt = await platform.run(['rebuild', '--in-place', '--yes', '--republish']);
+  expect(rebuilt, rebuilt.stderr.slice(-3000)).toMatchObject({ code: 0 });
+  const projector = platform.start(['project']);
+  await platform.expectEqual();
+  const replayed = await platform.run(['replay']);
+  expect(replayed, replayed.stderr.slice(-3000)).toMatchObject({ code: 0 });
+  const { 'asked for again': asked } = replayReport(replayed.stdout)['public.entity'] ?? {};
+  expect(asked).toBeGreaterThanOrEqual(gone.length);
+  await platform.expectEqual();
+  await projector.stop();
+  await again.stop();
 });
 
 it('a recovery that is ended at any of its steps is gone on with', async () => {

@@ -5,7 +5,7 @@ import { readProgress } from '../../src/neo4j/progress.ts';
 import { createRehearsal } from '../../src/neo4j/rehearsal.ts';
 import { beginReplay, endReplay, readReplay } from '../../src/neo4j/replay-progress.ts';
 import { createWriter } from '../../src/neo4j/writer.ts';
-import { blocked, deliver, hold } from '../support/lanes.ts';
+import { blocked, deliver, heldBatch, hold } from '../support/lanes.ts';
 import {
   at,
   createTestGraph,
@@ -122,6 +122,25 @@ describe("a replay's progress", () => {
     await endReplay(g.graph, g.mapping, second);
     expect(await readReplay(g.graph, g.mapping)).toHaveLength(2);
     await endReplay(g.graph, g.mapping, third);
+  });
+
+  it('is waited for by a truncate of the stream, which then finds what it wrote', async () => {
+    const owner = randomUUID();
+    await begin(owner);
+    const writer = createWriter(g.graph, g.mapping, { owner, scope: 'replay' });
+    const { topic } = g.table('public.entity');
+    const held = heldBatch();
+    const batch = { ...STEP, topic, from: 3n, next: 5n, mutations: [entity('a', at(1))] };
+    const replayed = writer.apply(batch, held.holding);
+    await held.reached;
+    const truncated = (await g.lane('public.entity')).truncate(at(5));
+    await blocked(g, '_Floor');
+    held.release();
+    expect(await replayed).toMatchObject({ applied: 1 });
+    await truncated;
+    expect(await g.cypher('MATCH (n:Entity) RETURN n.id')).toEqual([]);
+    expect(await writer.apply({ ...batch, from: 5n, next: 6n })).toMatchObject({ applied: 0, refused: 1 });
+    await endReplay(g.graph, g.mapping, owner);
   });
 
   it('begins once, however many begin it at the same time', async () => {

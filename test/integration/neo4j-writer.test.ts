@@ -1,7 +1,7 @@
 /** What a batch does to a graph: each rule of I7 by itself, seen through Cypher of the test's own. */
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { KeyedMutation } from '../../src/core/graph.ts';
-import { purgeTombstones } from '../../src/neo4j/purge.ts';
+import { forbidUnseen, purgeTombstones } from '../../src/neo4j/purge.ts';
 import { blocked, deliver, hold } from '../support/lanes.ts';
 import {
   at,
@@ -369,6 +369,31 @@ describe('a purge', () => {
       purged: ['r'],
     });
     expect(await nodes()).toEqual(['c:Indicator', 'e:Stub']);
+  });
+
+  it('asks for them also where an older delete was replayed since', async () => {
+    await send(nodeDelete('a', at(9)), relationDelete(g, 'r', at(9)));
+    await purge();
+    await send(nodeDelete('a', at(2)), relationDelete(g, 'r', at(2)));
+    expect(await (await g.lane('public.entity')).apply([entity('a', at(3))])).toMatchObject({
+      applied: 0,
+      purged: ['a'],
+    });
+    expect(
+      await (await g.lane('public.relation')).apply([relation(g, 'r', at(3), ['b', 'c'])]),
+    ).toMatchObject({ applied: 0, purged: ['r'] });
+  });
+
+  it('is what a graph has that begins further down: older rows are asked for, of the tables named', async () => {
+    await forbidUnseen(g.graph, g.mapping, new Set(['public.entity']), at(5));
+    await forbidUnseen(g.graph, g.mapping, new Set(['public.entity']), at(4));
+    const lane = await g.lane('public.entity');
+    expect(await lane.apply([entity('a', at(5)), entity('b', at(6))])).toMatchObject({
+      applied: 1,
+      purged: ['a'],
+    });
+    await send(relation(g, 'r', at(5), ['b', 'c']));
+    expect(await nodes()).toEqual(['b:Indicator', 'c:Stub']);
   });
 
   it('asks for nothing that is there', async () => {

@@ -28,7 +28,12 @@ it('lets the stream catch up between requests; what failed again and what no row
   };
   const pace = () => Promise.resolve(void said.push('pace'));
   const letters = Array.from({ length: 5500 }, (_, n) => letter(n));
-  const unnamed = [letter(-1, null), letter(-2, 'no json'), { ...letter(-3), topic: 'of no table' }];
+  const unnamed = [
+    letter(-1, null),
+    letter(-2, 'no json'),
+    { ...letter(-3), topic: 'of no table' },
+    letter(-4, JSON.stringify({ id: 'x'.repeat(20_000) })),
+  ];
   const [first = letter(0), ...others] = letters;
   const settled: OpenLetter[] = [];
   const redriven = await redrive(

@@ -60,25 +60,26 @@ export async function runPartition(
   let reader = takenOver.reader;
   let from = takenOver.next;
 
-  async function nextPlan(): Promise<{ planned: Plan; next: bigint; before: ReaderState } | null> {
+  async function nextPlan(): Promise<{ planned: Plan; next: bigint } | null> {
     const batch = await batches.next();
     if (batch.done === true) return null;
-    const before = reader;
     const planned = plan(batch.value.records, table, reader);
     reader = planned.reader;
-    return { planned, next: batch.value.next, before };
+    return { planned, next: batch.value.next };
   }
 
-  async function write(planned: Plan, end: bigint, before: ReaderState): Promise<void> {
+  async function write(planned: Plan, end: bigint): Promise<void> {
     await setAside(planned.aside);
     for (const [column, count] of planned.unlisted) context.warnUnlisted(column, count);
     for (const [i, step] of planned.steps.entries()) {
       const following = planned.steps[i + 1];
       const next = following === undefined ? end : offsetOf(following);
-      if (step.kind === 'rows') await applyRows(step.items, next);
+      // Also behind what was set aside since.
+      const after = following === undefined ? planned.reader : readerAfter(step);
+      if (step.kind === 'rows') await applyRows(step.items, next, after);
       else {
         const { position, table: name } = step.mutation;
-        const { epoch, session } = step.reader;
+        const { epoch, session } = after;
         const { committedMs } = step;
         await keepTrying(() =>
           writer.truncate({
@@ -97,7 +98,7 @@ export async function runPartition(
         context.onOutcome({ records: 1, applied: 1 });
       }
     }
-    if (from < end) await apply([], end, before);
+    if (from < end) await apply([], end, planned.reader);
     context.commit(end);
   }
 
@@ -154,22 +155,22 @@ export async function runPartition(
   }
 
   /** Halves what the graph refuses until a single record is left, and sets that aside. */
-  async function applyRows(items: readonly Item[], next: bigint): Promise<void> {
+  async function applyRows(items: readonly Item[], next: bigint, after: ReaderState): Promise<void> {
     const [first] = items;
-    const last = items.at(-1);
-    if (first === undefined || last === undefined) return;
+    if (first === undefined) return;
     try {
-      await apply(items, next, last.reader);
+      await apply(items, next, after);
     } catch (error) {
       if (!(error instanceof AppError) || dispositionOf(error) !== 'dead-letter') throw error;
       if (items.length === 1) {
         await park(first.record, error);
-        await apply([], next, last.reader);
+        await apply([], next, after);
         return;
       }
-      const right = items.slice(items.length >> 1);
-      await applyRows(items.slice(0, items.length >> 1), right[0]?.record.offset ?? next);
-      await applyRows(right, next);
+      const middle = items.length >> 1;
+      const [left, right] = [items.slice(0, middle), items.slice(middle)];
+      await applyRows(left, right[0]?.record.offset ?? next, left.at(-1)?.reader ?? after);
+      await applyRows(right, next, after);
     }
   }
 
@@ -192,9 +193,15 @@ export async function runPartition(
   }
 
   for (let current = await nextPlan(); current !== null;) {
-    const { planned, next, before } = current;
-    [, current] = await Promise.all([write(planned, next, before), nextPlan()]);
+    const { planned, next } = current;
+    [, current] = await Promise.all([write(planned, next), nextPlan()]);
   }
+}
+
+function readerAfter(step: Plan['steps'][number]): ReaderState {
+  const reader = step.kind === 'truncate' ? step.reader : step.items.at(-1)?.reader;
+  if (reader === undefined) throw new RangeError('a step has at least one record');
+  return reader;
 }
 
 function offsetOf(step: Plan['steps'][number]): bigint {

@@ -64,8 +64,8 @@ export function plan(records: readonly IncomingRecord[], table: TableMapping, fr
         aside.push({ kind: 'stale', record, error: null });
         continue;
       }
-      const { mutation, unlisted: column } = project(decoded, table);
       reader = advance(reader, decoded);
+      const { mutation, unlisted: column } = project(decoded, table);
       if (column !== null) unlisted.set(column, (unlisted.get(column) ?? 0) + 1);
       if (mutation.kind !== 'truncate') {
         items.push({ record, mutation, reader, committedMs: decoded.committedMs });

@@ -25,6 +25,9 @@ export interface History {
   /** By topic. */
   readonly generations: ReadonlyMap<string, string>;
   readonly ranges: readonly PartitionRange[];
+  /** The source's, before the ranges were read. */
+  readonly epoch: number;
+  readonly session: number;
   /** Why a graph cannot be built from the topics as they are; empty: it can. */
   readonly gaps: readonly string[];
 }
@@ -74,7 +77,8 @@ export async function readHistory(sources: HistorySources, signal: AbortSignal):
       hasRows: filled.has(table),
     });
   });
-  return { generations, ranges, gaps };
+  const { epoch = 0, session = 0 } = state?.source ?? {};
+  return { generations, ranges, epoch, session, gaps };
 }
 
 /** The publisher stops at it, so that --republish would wait for ever. */

@@ -14,8 +14,10 @@ import { AppError } from '../../core/errors.ts';
 import { type Position, position } from '../../core/position.ts';
 import type { KafkaClient } from '../../kafka/client.ts';
 import { planStatements } from '../../neo4j/plans.ts';
-import { ensureProgress, readProgress } from '../../neo4j/progress.ts';
+import { type Beginning, ensureProgress, readProgress } from '../../neo4j/progress.ts';
+import { forbidUnseen } from '../../neo4j/purge.ts';
 import { markAsked, markProved } from '../../neo4j/rebuild-mark.ts';
+import { flushedLsn } from '../../postgres/messages.ts';
 import { inspectSource } from '../../postgres/source.ts';
 import { estimateRows } from '../../postgres/tables.ts';
 import type { Graph } from '../../neo4j/client.ts';
@@ -100,7 +102,12 @@ export async function rebuild(options: RebuildOptions, signal: AbortSignal): Pro
   };
   await makeReady(target, state, { source, republish, onRemoved }, signal);
   await ensureSchema(graph, mapping, signal);
-  await ensureProgress(graph, mapping, history.generations, beginningOf(history, republish));
+  if (republish && (await readProgress(graph, mapping)).length === 0) {
+    const through = await flushedLsn(sql, signal);
+    const tables = new Set(mapping.tables.map(({ table }) => table));
+    await forbidUnseen(graph, mapping, tables, position(history.epoch, through, through));
+  }
+  await ensureProgress(graph, mapping, history.generations, republish ? endsOf(history) : undefined);
   if (republish) {
     await askForAll(options, signal);
     await markAsked(graph, mapping);
@@ -175,10 +182,9 @@ async function askForAll(
 }
 
 /** Where every row is published again, what is in the topics already is of no use. */
-function beginningOf({ ranges }: History, republish: boolean): (topic: string, partition: number) => bigint {
-  if (!republish) return () => 0n;
+function endsOf({ ranges, epoch, session }: History): (topic: string, partition: number) => Beginning {
   const ends = new Map(ranges.map(({ topic, partition, end }) => [`${topic}-${partition}`, end]));
-  return (topic, partition) => ends.get(`${topic}-${partition}`) ?? 0n;
+  return (topic, partition) => ({ next: ends.get(`${topic}-${partition}`) ?? 0n, epoch, session });
 }
 
 /** About how many. */

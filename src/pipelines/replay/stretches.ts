@@ -11,8 +11,8 @@ import { readProgress } from '../../neo4j/progress.ts';
 import { requireSameSource } from '../same-source.ts';
 
 /**
- * Throws USAGE for what the topics do not have, GRAPH_FOREIGN, KAFKA_TOPIC_CHANGED, and PROGRESS_GAP if the graph has no
- * progress of a topic, or has that of another one of the same name.
+ * Throws USAGE for what the topics do not have, GRAPH_FOREIGN, KAFKA_TOPIC_CHANGED, STREAM_STOPPED if the graph has no
+ * progress of a topic, and PROGRESS_GAP if it has that of another one of the same name.
  */
 export async function stretchesNow(
   {
@@ -38,10 +38,7 @@ export async function stretchesNow(
   function reached(topic: string, partition: number): { readonly next: bigint; readonly generation: string } {
     const row = progress.find((one) => one.topic === topic && one.partition === partition);
     if (row === undefined)
-      throw new AppError(
-        'PROGRESS_GAP',
-        `The graph has no progress of ${topic}-${partition}: it was never projected.`,
-      );
+      throw new AppError('STREAM_STOPPED', `No projector has taken up ${topic}-${partition} yet.`);
     if (row.generation !== generations.get(topic))
       throw new AppError(
         'PROGRESS_GAP',
