@@ -88,22 +88,27 @@ export function createWriter(
           if (!fill.declined(error)) throw error;
         }
       }
-      const work = table === null ? nothing : (open: Transaction) => mutate(open, table, mutations);
+      const thorough = owned.scope === 'replay';
+      const work =
+        table === null ? nothing : (open: Transaction) => mutate(open, table, mutations, { thorough });
       return (await fence(batch, work, beforeCommit)) ?? NOTHING;
     },
     truncate: (step) => truncateTable(fence, step, tableOf(step.table)),
   };
 }
 
-/** In an open transaction, by the rule that the table's statements are built for. */
+/** In an open transaction, by the rule that the table's statements are built for; `thorough`: each of the mutations. */
 export async function mutate(
   open: Transaction,
   table: TableStatements,
   mutations: readonly KeyedMutation[],
+  { thorough }: { readonly thorough: boolean },
 ): Promise<ApplyResult> {
   const statementOf = (mutation: KeyedMutation) => {
-    const { upsert, remove } = statementsFor(table, mutation);
-    return mutation.kind.endsWith('-delete') ? remove : upsert;
+    const statements = statementsFor(table, mutation);
+    if (mutation.kind.endsWith('-delete')) return statements.remove;
+    const repairs = thorough || (mutation.kind === 'relationship-upsert' && mutation.thorough);
+    return repairs ? statements.thorough : statements.upsert;
   };
   const fates = await Promise.all(
     [...rowsBy(mutations, statementOf)].map(([statement, rows]) =>
