@@ -37,6 +37,11 @@ export interface RelationshipUpsert extends RowMutation {
   readonly to: string | bigint;
   /** Of the variant's properties, in their order. */
   readonly values: readonly GraphValue[];
+  /**
+   * To be looked for under all types of the table: its key may stand under one that an earlier mapping gave it. True of
+   * whatever repairs; a change in the stream does without.
+   */
+  readonly thorough: boolean;
 }
 
 export interface RelationshipDelete extends RowMutation {

@@ -51,7 +51,16 @@ export function project(record: ProjectedRecord, table: TableMapping): Projectio
   const to = keyValue(row, target.to.column, target.to.kind, table);
   const values = variant.properties.map((property) => valueOf(row, property, table));
   return {
-    mutation: { kind: 'relationship-upsert', ...base, key, type: variant.type, from, to, values },
+    mutation: {
+      kind: 'relationship-upsert',
+      ...base,
+      key,
+      type: variant.type,
+      from,
+      to,
+      values,
+      thorough: op === 'r',
+    },
     unlisted,
   };
 }
@@ -75,16 +84,25 @@ function deletedKey(row: WireRow, table: TableMapping): string | bigint {
 
 /**
  * Keeps for each key only the mutation with the highest position, the later one among equals, in the order of their
- * keys' first appearance: the graph is a function of the last one (I7).
+ * keys' first appearance: the graph is a function of the last one (I7). An
+ * upsert is thorough if one of those that it stands for would have looked under all types.
  */
 export function coalesce(mutations: readonly KeyedMutation[]): KeyedMutation[] {
   const last = new Map<string, KeyedMutation>();
   for (const mutation of mutations) {
     const id = `${mutation.table}|${typeof mutation.key}|${mutation.key}`;
     const before = last.get(id);
-    if (before === undefined || before.position <= mutation.position) last.set(id, mutation);
+    if (before === undefined) last.set(id, mutation);
+    else if (before.position <= mutation.position) last.set(id, inPlaceOf(before, mutation));
+    else last.set(id, inPlaceOf(mutation, before));
   }
   return [...last.values()];
+}
+
+function inPlaceOf(dropped: KeyedMutation, kept: KeyedMutation): KeyedMutation {
+  if (kept.kind !== 'relationship-upsert' || kept.thorough) return kept;
+  const thorough = dropped.kind === 'relationship-delete' || ('thorough' in dropped && dropped.thorough);
+  return thorough ? { ...kept, thorough } : kept;
 }
 
 const BIGINT = /^-?\d{1,19}$/;

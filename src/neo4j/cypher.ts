@@ -70,6 +70,9 @@ WITH f, f[$now.position] AS floor, f[$now.purgedThrough] AS purged`;
 
 export const STEADY = `f[$now.position] = floor AND f[$now.purgedThrough] = purged AS steady`;
 
+/** `t`, the tombstone of the row's key, whatever stands under it. */
+export const TOMBSTONE = 'OPTIONAL MATCH (t:_Tombstone {id: $tombstones + toString(row[0])})';
+
 /** `t`, the tombstone of what is not there, or has no position. */
 export function tombstoneIf(condition: string): string {
   return `OPTIONAL MATCH (t:_Tombstone {id: CASE WHEN ${condition} THEN $tombstones + toString(row[0]) END})`;
@@ -77,12 +80,12 @@ export function tombstoneIf(condition: string): string {
 
 /** Ends a statement that has made what each `row` is about, and locked its key: whether a tombstone, a floor or a purge is against it. */
 export const PLAIN = `WITH f, floor, purged, row
-OPTIONAL MATCH (t:_Tombstone {id: $tombstones + toString(row[0])})
+${TOMBSTONE}
 WITH f, floor, purged, count(*) AS applied, count(t) AS buried, min(row[1]) AS lowest
 RETURN applied, buried = 0 AND floor <= lowest AND purged < lowest AS plain, ${STEADY}`;
 
-/** Where a key stands: what was deleted, at its tombstone. */
-const STANDING = `coalesce(t[$now.position], stored, '')`;
+/** Where a key stands: at the newest of what bears it, and of its tombstone. */
+const STANDING = `CASE WHEN t[$now.position] > coalesce(stored, '') THEN t[$now.position] ELSE coalesce(stored, '') END`;
 
 /**
  * Whether an upsert loses; `absent`: no row of the table is there now, so that a tombstone decides. One that is older than
@@ -97,7 +100,7 @@ export function lostBy(rule: Rule, absent: string): string {
 /** Goes on with the rows whose delete wins. */
 export function deleteWins(rule: Rule, carried: string): string {
   if (rule === 'newer') return `WITH ${carried} WHERE coalesce(stored, '') <= row[1]`;
-  return `${tombstoneIf(`coalesce(stored, '') = ''`)}
+  return `${TOMBSTONE}
 WITH ${carried} WHERE ${STANDING} = row[1]`;
 }
 

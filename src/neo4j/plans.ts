@@ -21,7 +21,7 @@ export async function planStatements(
 
 function statementsIn(table: TableStatements, filling: boolean): string[] {
   const own = (table.kind === 'node' ? [table] : [...table.byType.values()]).flatMap(
-    ({ upsert, create, remove }) => [upsert, remove, ...(filling ? [create] : [])],
+    ({ upsert, thorough, create, remove }) => [upsert, thorough, remove, ...(filling ? [create] : [])],
   );
   return table.kind === 'node' ? own : [...own, ...table.sweep.map(({ statement }) => statement)];
 }

@@ -43,7 +43,7 @@ export function createRehearsal(
       const { table, own } = named(first.table);
       const { result, effect } = await rolledBack(graph, async (open) => {
         const before = await elementsOf(open, table, mutations);
-        const result = await mutate(open, own, mutations);
+        const result = await mutate(open, own, mutations, { thorough: true });
         const after = await elementsOf(open, table, mutations);
         await beforeCommit?.(result);
         return { result, effect: effectOf(mutations, before, after) };

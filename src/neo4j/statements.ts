@@ -1,5 +1,5 @@
 /** The statements of each table, built once, with the parameters that name the table's keys and bookkeeping. */
-import type { Mapping, NodeTarget, RelationshipTarget } from '../core/mapping.ts';
+import { type Mapping, type NodeTarget, type RelationshipTarget } from '../core/mapping.ts';
 import { NOW, type Rule } from './cypher.ts';
 import { createNodes, deleteNodes, sweepStubs, truncateNodes, upsertNodes } from './node-statements.ts';
 import {
@@ -17,6 +17,8 @@ export interface Pages {
 
 export interface Statements {
   readonly upsert: string;
+  /** As `upsert`, and nothing of the row is left under what it was by an earlier mapping: see `RelationshipUpsert.thorough`. */
+  readonly thorough: string;
   /** For rows that are not in the graph. */
   readonly create: string;
   readonly remove: string;
@@ -81,11 +83,13 @@ export function statementsOf(mapping: Mapping, rule: Rule = 'newer'): ReadonlyMa
 }
 
 function nodeTable(target: NodeTarget, parameters: TableParameters, rule: Rule): NodeTable {
+  const upsert = upsertNodes(target, rule);
   return {
     kind: 'node',
     target,
     parameters,
-    upsert: upsertNodes(target, rule),
+    upsert,
+    thorough: upsert,
     create: createNodes(target),
     remove: deleteNodes(target, rule),
     truncate: [{ first: truncateNodes(target, false), next: truncateNodes(target, true) }],
@@ -98,6 +102,7 @@ function relationshipTable(
   rule: Rule,
 ): RelationshipTable {
   const variants = new Map([...target.type.byValue.values(), target.type.otherwise].map((v) => [v.type, v]));
+  const remove = deleteRelationships(target, rule);
   return {
     kind: 'relationship',
     target,
@@ -106,9 +111,10 @@ function relationshipTable(
       [...variants].map(([type, variant]) => [
         type,
         {
-          upsert: upsertRelationships(target, variant, rule),
+          upsert: upsertRelationships(target, variant, rule, { thorough: false }),
+          thorough: upsertRelationships(target, variant, rule, { thorough: variants.size > 1 }),
           create: createRelationships(target, variant),
-          remove: deleteRelationships(target, type, rule),
+          remove,
         },
       ]),
     ),

@@ -88,9 +88,11 @@ export function createWriter(
           if (!fill.declined(error)) throw error;
         }
       }
-      const write = (open: Transaction) => (table === null ? nothing() : mutate(open, table, mutations));
+      const replaying = owned.scope === 'replay';
+      const write = (open: Transaction) =>
+        table === null ? nothing() : mutate(open, table, mutations, { thorough: replaying });
       const work =
-        table === null || owned.scope !== 'replay'
+        table === null || !replaying
           ? write
           : (open: Transaction) => holdingFloor(open, table, () => write(open));
       return (await fence(batch, work, beforeCommit)) ?? NOTHING;
@@ -119,15 +121,18 @@ async function holdingFloor<T>(
   return result;
 }
 
-/** In an open transaction, by the rule that the table's statements are built for. */
+/** In an open transaction, by the rule that the table's statements are built for; `thorough`: each of the mutations. */
 export async function mutate(
   open: Transaction,
   table: TableStatements,
   mutations: readonly KeyedMutation[],
+  { thorough }: { readonly thorough: boolean },
 ): Promise<ApplyResult> {
   const statementOf = (mutation: KeyedMutation) => {
-    const { upsert, remove } = statementsFor(table, mutation);
-    return mutation.kind.endsWith('-delete') ? remove : upsert;
+    const statements = statementsFor(table, mutation);
+    if (mutation.kind.endsWith('-delete')) return statements.remove;
+    const repairs = thorough || (mutation.kind === 'relationship-upsert' && mutation.thorough);
+    return repairs ? statements.thorough : statements.upsert;
   };
   const fates = await Promise.all(
     [...rowsBy(mutations, statementOf)].map(([statement, rows]) =>

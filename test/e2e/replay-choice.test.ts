@@ -229,6 +229,32 @@ describe('with connector files that have changed', () => {
     ).toEqual(Array.from({ length: 8 }, (_, i) => ({ id: uuid(i + 1), score: String(i + 1) })));
   });
 
+  it('a value with another type: its relationships are counted, go over to it, and go back', async () => {
+    const swapped = mkdtempSync(join(tmpdir(), 'connectors-'));
+    cpSync(platform.connectors, swapped, { recursive: true });
+    edit(join(swapped, 'entities', 'entity_extract.json'), (json) => {
+      const { type } = json['relationship'] as { type: { values: Record<string, unknown> } };
+      type.values = { observed: type.values['sighted'], sighted: type.values['observed'] };
+    });
+    const replay = ['replay', '--topics', 'entity_extract'];
+    const types = async () =>
+      (
+        await platform.cypher(`MATCH ()-[r {_key: $key}]->() RETURN type(r) AS type`, {
+          key: JSON.stringify([uuid(1), '4', 'observed']),
+        })
+      ).map(({ type }) => type);
+    const { observed, sighted } = platform.names.types;
+
+    const { stdout } = await platform.run([...replay, '--dry-run'], { CONNECTORS_DIR: swapped });
+    expect(replayReport(stdout)['public.entity_extract']).toMatchObject({ 'would change something': 1 });
+    expect(await types()).toEqual([observed]);
+    expect((await platform.run(replay, { CONNECTORS_DIR: swapped })).code).toBe(0);
+    expect(await types()).toEqual([sighted]);
+    expect((await platform.run(replay)).code).toBe(0);
+    expect(await types()).toEqual([observed]);
+    rmSync(swapped, { recursive: true });
+  });
+
   it('a column that no record has: each of them is counted first, and is a dead letter then', async () => {
     map('more', { column: 'more' });
     const letters = async () =>

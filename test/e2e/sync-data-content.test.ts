@@ -388,7 +388,7 @@ describe('a repair', () => {
     expect(await verified()).not.toEqual(before);
   });
 
-  it('says what no request can name, and what a request does not mend', async () => {
+  it('says what no request can name, and mends a link under the type of another kind of link', async () => {
     const { types } = platform.names;
     await platform.cypher(
       `MATCH (a:${entity} {id: $a})-[r:${types.observed} {_key: $key}]->(x)
@@ -399,7 +399,6 @@ describe('a repair', () => {
     const { code, stderr, report } = await syncData(['--whole-graph']);
     expect(report()).toMatchObject({
       whole_graph: {
-        // Under the type of another kind of link.
         'public.entity_extract': {
           keys_to_reindex: [[idOf(0), '4', 'observed']],
           n_outdated: 1,
@@ -411,14 +410,10 @@ describe('a repair', () => {
     });
     expect(code).toBe(1);
     expect(stderr).toMatch(/^3 nodes or relationships of the mapping have a key that no row can have/m);
-    expect(stderr).toMatch(/^1 other keys still differ \(public\.entity_extract \[.*"4","observed"\]\)/m);
+    expect(stderr).not.toMatch(/still differ \(/);
 
-    // The link is there now, and so is the one of the other type.
     await platform.cypher(`MATCH (n:${extract}) WHERE n.id IS NULL OR n.id = '5' DELETE n`);
     await platform.cypher(`MATCH ()-[r:${types.linked} {_key: 'no list'}]->() DELETE r`);
-    await platform.cypher(`MATCH ()-[r:${types.sighted} {_key: $key}]->() DELETE r`, {
-      key: JSON.stringify([idOf(0), '4', 'observed']),
-    });
     await platform.expectEqual();
   });
 });

@@ -188,6 +188,52 @@ describe('a delete', () => {
   });
 });
 
+describe('a link that an earlier mapping gave another type', () => {
+  const ends = ['a', 7n, 'observed'] as const;
+  const link7 = (n: number) => link(g, ends, at(n));
+  const earlier = (n: number) => ({ ...link7(n), type: g.nameOf('LINKED') });
+  const positionOf = async () => (await direct.positions([link7(0)])).get(link7(0).key);
+  const types = async () =>
+    (
+      await g.cypher(
+        `MATCH ()-[r:OBSERVED|SIGHTED|LINKED]->() RETURN split(type(r), '_')[0] AS type ORDER BY type`,
+      )
+    ).map(({ type }) => type);
+
+  it('stands at the newest of what bears its key, and is moved or deleted from there alone', async () => {
+    await send(earlier(4));
+    expect(await positionOf()).toBe(at(4));
+    expect(await set(link7(3))).toEqual([0]);
+    expect(await set(link7(4))).toEqual([1]);
+    expect(await types()).toEqual(['OBSERVED']);
+    expect(await positionOf()).toBe(at(4));
+
+    await send(earlier(6));
+    expect(await positionOf()).toBe(at(6));
+    expect(await set(linkDelete(g, ends, at(4)))).toEqual([0]);
+    expect(await set(linkDelete(g, ends, at(6)))).toEqual([1]);
+    expect(await types()).toEqual([]);
+  });
+
+  it('stands at its tombstone, while that is newer', async () => {
+    await send(linkDelete(g, ends, at(5)));
+    await g.cypher(
+      `CREATE (:Entity:Stub {id: 'a'})-[:LINKED {_key: $key, _position: $at}]->(:Extract:Stub {id: 7})`,
+      {
+        key: link7(0).key,
+        at: at(2),
+      },
+    );
+    expect(await positionOf()).toBe(at(5));
+    expect(await set(linkDelete(g, ends, at(2)))).toEqual([0]);
+    await g.cypher('MATCH ()-[r:LINKED]->() SET r._position = $at', { at: at(8) });
+    expect(await positionOf()).toBe(at(8));
+    expect(await set(link7(5))).toEqual([0]);
+    expect(await set(link7(8))).toEqual([1]);
+    expect(await types()).toEqual(['OBSERVED']);
+  });
+});
+
 it('positions are where keys stand: at a node or relationship, else at its tombstone, else nowhere', async () => {
   await send(
     entity('a', at(3)),

@@ -9,7 +9,7 @@ import { connectNeo4j } from '../../src/neo4j/client.ts';
 import { progressId, takeOver } from '../../src/neo4j/progress.ts';
 import { createWriter } from '../../src/neo4j/writer.ts';
 import { type BoltProxy, createBoltProxy } from '../support/bolt-proxy.ts';
-import { blocked, deliver, hold, persist, purgeAll } from '../support/lanes.ts';
+import { blocked, deliver, heldBatch, hold, persist, purgeAll } from '../support/lanes.ts';
 import {
   at,
   createTestGraph,
@@ -17,6 +17,7 @@ import {
   GENERATION,
   type Lane,
   link,
+  linkDelete,
   neo4jOptions,
   nodeDelete,
   quiet,
@@ -231,6 +232,77 @@ describe('an older and a newer write of one relationship', () => {
     await held.release();
     await rejected;
     expect(await lane.apply([mutation('r')])).toMatchObject({ applied: 1 });
+  });
+});
+
+describe('a link that an earlier mapping gave another type', () => {
+  const ends = (key: string) => [key, 1n, 'observed'] as const;
+  const earlier = (key: string) => ({ ...link(g, ends(key), at(1)), type: g.nameOf('LINKED'), to: 2n });
+  const changed = (key: string) => link(g, ends(key), at(3));
+  const repaired = (key: string) => ({ ...link(g, ends(key), at(2)), thorough: true });
+  const gone = (key: string) => linkDelete(g, ends(key), at(3));
+  const found = async (type: string) =>
+    (await g.cypher(`MATCH (a)-[r:${type}]->() RETURN a.id + ' ' + r._position AS one`)).map(
+      ({ one }) => one,
+    );
+
+  it('is left once, as the newest write has it, whatever repairs, changes and deletes meet on it', async () => {
+    const lanes = await lanesOf('public.entity_extract');
+    for (let round = 0; round < ROUNDS; round++) {
+      await g.clear();
+      await lanes[0].apply(KEYS.map(earlier));
+      const deleted = (i: number) => (i + round) % 2 === 0;
+      const newer = KEYS.map((key, i) => (deleted(i) ? gone(key) : changed(key)));
+      await race(lanes, [KEYS.map(repaired), newer]);
+      // A change alone leaves what stands under another type to the next repair.
+      await persist(() => lanes[0].apply(newer.map((m) => ('thorough' in m ? { ...m, thorough: true } : m))));
+      expect(await found('LINKED')).toEqual([]);
+      const left = KEYS.filter((_, i) => !deleted(i)).map((key) => `${key} ${at(3)}`);
+      expect((await found('OBSERVED')).sort()).toEqual(left.sort());
+      expect(await one('MATCH (n:Extract) RETURN count(*)')).toBe(1n);
+    }
+  });
+
+  it('has its key locked under every type by a repair, found there or not', async () => {
+    const [lane, other] = await lanesOf('public.entity_extract');
+    const batch = heldBatch();
+    const first = lane.apply([repaired('a')], batch.holding);
+    await batch.reached;
+    const late = other.apply([earlier('a')]);
+    await blocked(g, 'LINKED');
+    batch.release();
+    await first;
+    await late;
+    expect(await found('OBSERVED')).toEqual([`a ${at(2)}`]);
+    await lane.apply([repaired('a')]);
+    expect(await found('LINKED')).toEqual([]);
+  });
+
+  it.each([
+    ['an upsert', (key: string): KeyedMutation => ({ ...repaired(key), position: at(5) })],
+    ['a delete', (key: string): KeyedMutation => ({ ...gone(key), position: at(5) })],
+  ])('that is deleted meanwhile: %s is never swallowed', async (_name, mutation) => {
+    await deliver(g, [earlier('a')]);
+    const lane = await g.lane('public.entity_extract');
+    const held = await hold(g, `MATCH (a)-[r:LINKED]->() WHERE a.id = 'a' REMOVE r._lock DELETE r`);
+    const newer = lane.apply([mutation('a')]);
+    await blocked(g, 'LINKED');
+    const rejected = expect(newer).rejects.toMatchObject({ code: 'NEO4J_TRANSIENT' });
+    await held.release();
+    await rejected;
+    expect(await lane.apply([mutation('a')])).toMatchObject({ applied: 1 });
+  });
+
+  it('that grows newer meanwhile: the older repair compares what is committed', async () => {
+    await deliver(g, [earlier('a')]);
+    const lane = await g.lane('public.entity_extract');
+    const held = await hold(g, `MATCH (a)-[r:LINKED]->() WHERE a.id = 'a' SET r._position = $at`, {
+      at: at(9),
+    });
+    const older = lane.apply([repaired('a')]);
+    await blocked(g, 'LINKED');
+    await held.release();
+    expect(await older).toMatchObject({ applied: 0, refused: 1 });
   });
 });
 

@@ -11,6 +11,8 @@ import {
   createTestGraph,
   entity,
   GENERATION,
+  link,
+  linkDelete,
   nodeDelete,
   type TestGraph,
 } from '../support/test-graph.ts';
@@ -25,10 +27,10 @@ afterAll(() => g.dispose());
 const STEP = { partition: 0, from: 0n, next: 1n, position: at(1), epoch: 1, session: 1, committedMs: null };
 
 describe('a rehearsal', () => {
-  async function rehearse(mutations: Parameters<typeof deliver>[1]) {
+  async function rehearse(mutations: Parameters<typeof deliver>[1], table = 'public.entity') {
     const effects: unknown[] = [];
     const writer = createRehearsal(g.graph, g.mapping, (_, effect) => effects.push(effect));
-    const { topic } = g.table('public.entity');
+    const { topic } = g.table(table);
     const result = await writer.apply({ ...STEP, topic, mutations });
     return { ...result, effects };
   }
@@ -56,6 +58,35 @@ describe('a rehearsal', () => {
       ['other', 'damaged'],
       ['same', 'a title'],
     ]);
+  });
+
+  it('counts links that would go over to another type, once each', async () => {
+    const of = (n: bigint, position = at(2)) => link(g, ['a', n, 'observed'], position);
+    const earlier = (n: bigint, position = at(2)) => ({ ...of(n, position), type: g.nameOf('LINKED') });
+    await deliver(g, [
+      earlier(1n),
+      of(2n),
+      earlier(3n, at(1)),
+      of(3n),
+      earlier(4n, at(9)),
+      earlier(5n),
+      of(6n),
+    ]);
+    const gone = linkDelete(g, ['a', 5n, 'observed'], at(3));
+    expect(
+      await rehearse(
+        [1n, 2n, 3n, 4n].map((n) => of(n)),
+        'public.entity_extract',
+      ),
+    ).toMatchObject({
+      applied: 3,
+      refused: 1,
+      effects: [{ changed: 2, removed: 0 }],
+    });
+    expect(await rehearse([gone, of(6n)], 'public.entity_extract')).toMatchObject({
+      effects: [{ changed: 0, removed: 1 }],
+    });
+    expect(await g.cypher('MATCH ()-[r:LINKED]->() RETURN count(*) AS count')).toEqual([{ count: 4n }]);
   });
 
   it('does not count what the stream writes in between', async () => {

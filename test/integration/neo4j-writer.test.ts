@@ -1,13 +1,17 @@
 /** What a batch does to a graph: each rule of I7 by itself, seen through Cypher of the test's own. */
+import { randomUUID } from 'node:crypto';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { KeyedMutation } from '../../src/core/graph.ts';
 import { forbidUnseen, purgeTombstones } from '../../src/neo4j/purge.ts';
-import { blocked, deliver, hold } from '../support/lanes.ts';
+import { beginReplay, endReplay } from '../../src/neo4j/replay-progress.ts';
+import { createWriter } from '../../src/neo4j/writer.ts';
+import { blocked, deliver, hold, purgeAll } from '../support/lanes.ts';
 import {
   at,
   createTestGraph,
   entity,
   extract,
+  GENERATION,
   link,
   linkDelete,
   nodeDelete,
@@ -269,6 +273,118 @@ describe('a relationship', () => {
       refused: 2,
     });
     expect(await nodes()).toEqual(['a:Stub', 'b:Stub']);
+  });
+});
+
+describe('a relationship that an earlier mapping gave another type', () => {
+  const ends = ['a', 7n, 'observed'] as const;
+  /** As the stream brings it by that mapping. */
+  const earlier = (n: number, type: 'SIGHTED' | 'LINKED' = 'LINKED', to = 8n) => ({
+    ...link(g, ends, at(n)),
+    to,
+    type: g.nameOf(type),
+    values: type === 'LINKED' ? [1n, 'observed'] : [1n],
+  });
+  const changed = (n: number) => link(g, ends, at(n));
+  const repaired = (n: number) => ({ ...link(g, ends, at(n)), thorough: true });
+  const gone = (n: number) => linkDelete(g, ends, at(n));
+
+  it.each<[string, () => readonly KeyedMutation[], readonly string[], readonly string[]]>([
+    [
+      'is moved by a repair, and its ends go',
+      () => [earlier(1), repaired(2)],
+      ['OBSERVED a>7'],
+      ['7:Stub', 'a:Stub'],
+    ],
+    ['is moved by what is as old', () => [earlier(2), repaired(2)], ['OBSERVED a>7'], ['7:Stub', 'a:Stub']],
+    [
+      'is moved from each type that it has had',
+      () => [earlier(1), earlier(2, 'SIGHTED', 9n), repaired(3)],
+      ['OBSERVED a>7'],
+      ['7:Stub', 'a:Stub'],
+    ],
+    [
+      'goes where a change has made the row anew',
+      () => [earlier(1), changed(2), repaired(2)],
+      ['OBSERVED a>7'],
+      ['7:Stub', 'a:Stub'],
+    ],
+    [
+      'goes where the row moves between nodes as well',
+      () => [earlier(1), { ...changed(2), to: 9n }, repaired(3)],
+      ['OBSERVED a>7'],
+      ['7:Stub', 'a:Stub'],
+    ],
+    ['stands against what is older', () => [earlier(3), repaired(2)], ['LINKED a>8'], ['8:Stub', 'a:Stub']],
+    [
+      'stands against what is older, the newest of all types deciding',
+      () => [earlier(4, 'SIGHTED'), earlier(1), changed(2), repaired(3)],
+      ['LINKED a>8', 'OBSERVED a>7', 'SIGHTED a>8'],
+      ['7:Stub', '8:Stub', 'a:Stub'],
+    ],
+    ['goes with its row', () => [earlier(1), gone(2)], [], []],
+    [
+      'goes with its row from every type',
+      () => [earlier(1), earlier(2, 'SIGHTED', 9n), changed(3), gone(3)],
+      [],
+      [],
+    ],
+    ['is not deleted by what is older', () => [earlier(3), gone(2)], ['LINKED a>8'], ['8:Stub', 'a:Stub']],
+    ['deleted stays away', () => [earlier(1), gone(3), repaired(2)], [], []],
+  ])('%s', async (_name, history, expected, expectedNodes) => {
+    await send(...history());
+    expect(await relationships()).toEqual(expected);
+    expect(await nodes()).toEqual(expectedNodes);
+  });
+
+  it('is not brought back by what is older than the tombstone beside it', async () => {
+    await send(gone(3));
+    await g.cypher(
+      `CREATE (:Entity:Stub {id: 'a'})-[:LINKED {_key: $key, _position: $at}]->(:Extract:Stub {id: 8})`,
+      { key: gone(3).key, at: at(1) },
+    );
+    await send(repaired(2));
+    expect(await relationships()).toEqual(['LINKED a>8']);
+  });
+
+  it('is no reason to ask for the row, though tombstones that old are purged', async () => {
+    await send(earlier(2), linkDelete(g, ['b', 7n, 'novel'], at(5)));
+    await purgeAll(g);
+    const lane = await g.lane('public.entity_extract');
+    const absent = { ...link(g, ['c', 7n, 'novel'], at(2)), thorough: true };
+    expect(await lane.apply([repaired(2), absent])).toEqual({ applied: 1, refused: 0, purged: [absent.key] });
+  });
+
+  it('is counted once, however many types it stands under', async () => {
+    const lane = await g.lane('public.entity_extract');
+    await send(earlier(1), earlier(2, 'SIGHTED'), changed(3));
+    expect(await lane.apply([repaired(2)])).toEqual({ applied: 0, refused: 1, purged: [] });
+    expect(await lane.apply([repaired(4)])).toEqual({ applied: 1, refused: 0, purged: [] });
+    await send(earlier(5), earlier(6, 'SIGHTED'));
+    expect(await lane.apply([gone(5)])).toEqual({ applied: 0, refused: 1, purged: [] });
+    expect(await lane.apply([gone(7)])).toEqual({ applied: 1, refused: 0, purged: [] });
+  });
+
+  it('is moved by every record of a replay', async () => {
+    await send(earlier(1));
+    const { topic } = g.table('public.entity_extract');
+    const stretch = { topic, partition: 0, start: 0n, end: 1n, generation: GENERATION };
+    const owner = randomUUID();
+    await beginReplay(g.graph, g.mapping, { owner, id: 'this', what: 'it', restart: true }, [stretch]);
+    const writer = createWriter(g.graph, g.mapping, { owner, scope: 'replay' });
+    const step = {
+      topic,
+      partition: 0,
+      from: 0n,
+      next: 1n,
+      position: at(1),
+      epoch: 1,
+      session: 1,
+      committedMs: null,
+    };
+    expect(await writer.apply({ ...step, mutations: [changed(1)] })).toMatchObject({ applied: 1 });
+    await endReplay(g.graph, g.mapping, owner);
+    expect(await relationships()).toEqual(['OBSERVED a>7']);
   });
 });
 

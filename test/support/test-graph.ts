@@ -168,6 +168,7 @@ export function relation(
     from,
     to,
     values: [name, null, 1n],
+    thorough: false,
   };
 }
 
@@ -192,6 +193,7 @@ export function link(
     from,
     to,
     values: type === undefined ? [1n, linkType] : [1n],
+    thorough: false,
   };
 }
 

@@ -36,19 +36,40 @@ describe('statements', () => {
   const all = tables.flatMap((table) => [
     ...(table.kind === 'node'
       ? [table.upsert, table.remove]
-      : [...table.byType.values()].flatMap((t) => [t.upsert, t.remove])),
+      : [...table.byType.values()].flatMap((t) => [t.upsert, t.thorough, t.remove])),
     ...table.truncate.flatMap(({ first, next }) => [first, next]),
   ]);
 
   it('lock before they compare, and read what they compare where it stands', () => {
-    expect(all.length).toBe(48);
+    expect(all.length).toBe(56);
     for (const statement of all) {
-      const lock = statement.search(/REMOVE [nr]\._lock/);
+      const lock = statement.search(/REMOVE [nr]\d?\._lock/);
       const compared = statement.lastIndexOf('[$now._position]');
       expect(lock).toBeGreaterThan(0);
       expect(compared).toBeGreaterThan(lock);
       expect(statement).not.toMatch(/\b(?!row)\w+\['/);
       expect(statement.replaceAll('SET n._position', '')).not.toMatch(/[nr]\._position/);
+    }
+  });
+
+  it('that look under every type of a table lock all that they find before they compare any of it', () => {
+    const links = tables.filter(({ parameters }) => parameters.table === 'public.entity_extract');
+    const thorough = links.flatMap((table) =>
+      table.kind === 'node' ? [] : [...table.byType.values()].flatMap((t) => [t.thorough, t.remove]),
+    );
+    expect(new Set(thorough).size).toBe(8);
+    for (const statement of thorough) {
+      const locks = [...statement.matchAll(/REMOVE r\d?\._lock/g)];
+      expect(locks).toHaveLength(3);
+      expect(statement.indexOf('[$now._position]')).toBeGreaterThan(locks.at(-1)?.index ?? Infinity);
+    }
+  });
+
+  it('of a table with one type are the same however thorough', () => {
+    for (const table of tables) {
+      if (table.kind === 'relationship' && table.byType.size > 1) continue;
+      const own = table.kind === 'node' ? [table] : [...table.byType.values()];
+      for (const { upsert, thorough } of own) expect(thorough).toBe(upsert);
     }
   });
 

@@ -1,5 +1,6 @@
 import { describe, expect, it } from 'vitest';
 import { loadMapping } from '../../../src/config/connectors.ts';
+import type { Op } from '../../../src/core/change.ts';
 import type { DecodedRecord } from '../../../src/core/envelope.ts';
 import type { KeyedMutation } from '../../../src/core/graph.ts';
 import { tableByName } from '../../../src/core/mapping.ts';
@@ -74,8 +75,14 @@ describe('a record is projected as', () => {
       from: entity.id,
       to: 9_223_372_036_854_775_807n,
       values,
+      thorough: false,
     });
     expect(unlisted).toBe(column);
+  });
+
+  it('a link that is to be looked for under all types, if it is one published again', () => {
+    expect(of('public.entity_extract', { op: 'r', after: link }).mutation).toMatchObject({ thorough: true });
+    expect(of('public.entity_extract', { op: 'u', after: link }).mutation).toMatchObject({ thorough: false });
   });
 
   it('the delete of what its key names', () => {
@@ -137,5 +144,20 @@ describe('coalescing', () => {
       upsert('b', '2', 'again'),
     ]);
     expect(kept.map((m) => ('values' in m ? m.values[0] : ''))).toEqual(['a3', 'again']);
+  });
+
+  it.each<[string, readonly Op[], boolean]>([
+    ['a row published again', ['r', 'u'], true],
+    ['one that comes too late', ['u', 'r'], true],
+    ['a delete', ['c', 'd', 'c'], true],
+    ['nothing but changes', ['c', 'u', 'u'], false],
+  ])('what stands for %s looks under all types, or does not', (_, ops, thorough) => {
+    const before = { entity_id: entity.id, extract_id: link.extract_id, link_type: link.link_type };
+    const mutations = ops.map((op, i) => {
+      const row = op === 'd' ? { before } : { after: link };
+      const moment = String(op === 'r' && i > 0 ? 0 : i + 1) as Position;
+      return of('public.entity_extract', { op, ...row, position: moment }).mutation as KeyedMutation;
+    });
+    expect(coalesce(mutations)).toMatchObject([{ kind: 'relationship-upsert', thorough }]);
   });
 });
