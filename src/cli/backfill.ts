@@ -7,10 +7,12 @@ import { instantOf } from '../core/instants.ts';
 import { textsIn } from '../core/keys.ts';
 import { type Mapping, tableByName, type TableMapping } from '../core/mapping.ts';
 import { backfill, type Wanted } from '../pipelines/backfill.ts';
+import { requireOwnGraph } from '../pipelines/same-source.ts';
 import { waitForAnswers } from '../pipelines/wait.ts';
 import { openDatabase } from '../postgres/client.ts';
 import type { RowFilter } from '../postgres/key-pages.ts';
 import { inspectSlot } from '../postgres/slot.ts';
+import { inspectSource, requirePrimary } from '../postgres/source.ts';
 import { typesOf } from './entity-types.ts';
 import { enabledGraphContext } from './graph-context.ts';
 import { SERVERS, waitSources, withServers } from './graph-reports.ts';
@@ -36,6 +38,7 @@ export async function runBackfill(options: BackfillOptions): Promise<void> {
   const sql = openDatabase(databaseUrl);
   try {
     const { slot } = mapping.source;
+    requirePrimary(await inspectSource(sql));
     const found = await inspectSlot(sql, slot);
     if (found === null)
       throw new AppError(
@@ -69,9 +72,10 @@ export async function runBackfill(options: BackfillOptions): Promise<void> {
     await sql.close();
   }
   if (!options.wait) return;
-  await withServers(context, (servers) =>
-    waitForAnswers(waitSources(servers, context), options.timeout * 1000, signal),
-  );
+  await withServers(context, async (servers) => {
+    await requireOwnGraph(servers, mapping, signal);
+    await waitForAnswers(waitSources(servers, context), options.timeout * 1000, signal);
+  });
 }
 
 function wantedOf(options: BackfillOptions, mapping: Mapping): Wanted[] {
@@ -133,7 +137,8 @@ function idsOf(path: string, { table, key }: TableMapping): (readonly string[])[
     if (parts?.length === key.length) return parts;
     throw new AppError(
       'USAGE',
-      `--ids-file ${path}: line ${i + 1} is no key of ${table}, which has ${key.length} parts.`,
+      `--ids-file ${path}: line ${i + 1} is no key of ${table}, which has ${key.length} parts, ` +
+        'each a text or a whole number (beyond 2^53 as text).',
     );
   });
 }

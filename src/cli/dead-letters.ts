@@ -4,6 +4,7 @@ import { AppError } from '../core/errors.ts';
 import { createDeadLetters, type OpenLetter, readDeadLetters } from '../kafka/dead-letters.ts';
 import { createKafka } from '../kafka/client.ts';
 import { redrive } from '../pipelines/redrive.ts';
+import { requireOwnGraph } from '../pipelines/same-source.ts';
 import { byRequest } from '../pipelines/reconcile/ask.ts';
 import { reached } from '../pipelines/reconcile/confirm.ts';
 import { waitForAnswers, waitForGraph } from '../pipelines/wait.ts';
@@ -24,7 +25,8 @@ export async function redriveDeadLetters(ids: readonly string[], timeoutMs: numb
   const context = enabledGraphContext('dead-letters', SERVERS);
   const { signal } = new AbortController();
   const letters = chosen(await openLetters(context), ids);
-  const { settled, failedAgain, unnamed } = await withServers(context, (servers) => {
+  const { settled, failedAgain, unnamed } = await withServers(context, async (servers) => {
+    await requireOwnGraph(servers, context.mapping, signal);
     const waiting = waitSources(servers, context);
     const caughtUp = async (withinMs: number) => {
       await waitForGraph(waiting, withinMs, signal);

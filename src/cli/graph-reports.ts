@@ -14,6 +14,7 @@ import { readReplay } from '../neo4j/replay-progress.ts';
 import { formatStatus, readStatus } from '../ops/status.ts';
 import { projectorAtWork } from '../pipelines/at-work.ts';
 import { findGap } from '../pipelines/recover/gap.ts';
+import { requireOwnGraph } from '../pipelines/same-source.ts';
 import { waitForGraph, type WaitSources, waitUntilLoaded } from '../pipelines/wait.ts';
 import { openDatabase } from '../postgres/client.ts';
 import { inspectSlot } from '../postgres/slot.ts';
@@ -33,6 +34,7 @@ export async function waitUntilCurrent(context: GraphContext, timeoutMs: number)
   const { signal } = new AbortController();
   const deadline = performance.now() + timeoutMs;
   await withServers(context, async (servers) => {
+    await requireOwnGraph(servers, context.mapping);
     const sources = waitSources(servers, context);
     await waitUntilLoaded(sources, timeoutMs, signal);
     await waitForGraph(sources, Math.max(1, deadline - performance.now()), signal);

@@ -8,6 +8,8 @@ import { registerStack } from './stack-command.ts';
 
 const FAILED = 1;
 const USAGE = 2;
+/** For what is open still to be closed; at a server that says nothing it would keep the process for ever. */
+const LEAVE_MS = 1000;
 
 const program = new Command('eiq-platform')
   .description('The platform graph: PostgreSQL replicated to Neo4j, provably right.')
@@ -25,3 +27,4 @@ try {
     process.exitCode = isAppError(error, 'USAGE') ? USAGE : FAILED;
   }
 }
+setTimeout(() => process.exit(), LEAVE_MS).unref();

@@ -10,6 +10,7 @@ import { markProof } from '../neo4j/proof-mark.ts';
 import { tableDigest } from '../neo4j/rebuild-mark.ts';
 import type { Check } from '../pipelines/prove.ts';
 import type { Outcome } from '../pipelines/reconcile/reconcile.ts';
+import { requireOwnGraph } from '../pipelines/same-source.ts';
 import { waitForGraph } from '../pipelines/wait.ts';
 import type { GraphContext } from './graph-context.ts';
 import { controlOf, type Servers, waitSources } from './graph-reports.ts';
@@ -47,6 +48,7 @@ export async function recordProof(
 ): Promise<Proved> {
   const { mapping, log } = context;
   const { client, graph } = servers;
+  await requireOwnGraph(servers, mapping, signal);
   const before = await identities(context, servers);
   const lsn = await waitForGraph(waitSources(servers, context), run.maxWaitMs, signal);
   const outcome = await compareAndRepair(context, servers, run, signal);

@@ -50,7 +50,8 @@ export async function compareAndRepair(
   const nodes = graphEntities(graph, entities, filter);
   const database = await inspectSource(sql);
   requireUtf8(database);
-  if (!dryRun) requirePrimary(database);
+  // What a standby has can be reported, but it cannot be marked how far the stream is.
+  if (!dryRun || !direct) requirePrimary(database);
   await requireSameSource(graph, mapping, database, { claim: false });
   const runId = randomUUID();
   const { maxWaitMs, throttleMs, fullSpeed } = run;

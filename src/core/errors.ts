@@ -109,7 +109,7 @@ export const CATALOGUE = {
   },
   KAFKA_PRODUCER_LOST: {
     disposition: 'retry',
-    remedy: 'None: publishing begins again with a new producer.',
+    remedy: 'A service begins again by itself, with a new producer; a command is to be run again.',
   },
   CONTROL_MALFORMED: {
     disposition: 'fatal',
@@ -122,7 +122,10 @@ export const CATALOGUE = {
     disposition: 'retry',
     remedy: 'Check that Neo4j runs and that NEO4J_URI names its host and port.',
   },
-  NEO4J_TRANSIENT: { disposition: 'retry', remedy: 'None: the transaction is tried again by itself.' },
+  NEO4J_TRANSIENT: {
+    disposition: 'retry',
+    remedy: 'A service tries again by itself; a command is to be run again (sync-data: with --resume).',
+  },
   NEO4J_AUTH: { disposition: 'fatal', remedy: 'Check NEO4J_USERNAME and NEO4J_PASSWORD.' },
   NEO4J_DATABASE: { disposition: 'fatal', remedy: 'Check that NEO4J_DATABASE exists.' },
   NEO4J_CONSTRAINT: {

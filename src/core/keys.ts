@@ -75,12 +75,16 @@ export function partsOf(key: readonly KeyColumn[], stored: unknown): KeyParts | 
   return parts?.length === key.length && graphKey(key, parts) === stored ? parts : null;
 }
 
-/** Of a composite key as JSON; null: it is none. */
+/** Of a composite key as JSON; null: it is none. A larger number is none either: it would be read as another one. */
 export function textsIn(json: unknown): string[] | null {
   try {
     const parts: unknown = typeof json === 'string' ? JSON.parse(json) : null;
-    return Array.isArray(parts) ? parts.map(String) : null;
+    return Array.isArray(parts) && parts.every(isPart) ? parts.map(String) : null;
   } catch {
     return null;
   }
+}
+
+function isPart(part: unknown): boolean {
+  return typeof part === 'string' || Number.isSafeInteger(part);
 }

@@ -1,8 +1,10 @@
 /**
  * The way to Neo4j: one driver, and errors wrapped once, by status code and retriability, never by text.
  *
- * Every transaction ends: the server ends it after TRANSACTION_MS, and with it the locks of a process that was paused
- * half-way; what a silent network leaves unanswered is given up SILENCE_MS later as NEO4J_UNREACHABLE.
+ * A transaction ends: the server ends it after TRANSACTION_MS, and with it the locks of a process that was paused
+ * half-way; what a silent network leaves unanswered is given up SILENCE_MS later as NEO4J_UNREACHABLE. What takes as
+ * long as the graph is large is waited for while the server answers on another connection, which is looked at every
+ * LOOK_EVERY_MS; a look that goes unanswered for SILENCE_MS gives it up in the same way.
  */
 import neo4j, {
   type Driver,
@@ -11,8 +13,9 @@ import neo4j, {
   type Session,
   type Transaction,
 } from 'neo4j-driver';
-import { AppError, type ErrorCode } from '../core/errors.ts';
+import { AppError, type ErrorCode, isAppError } from '../core/errors.ts';
 import type { Log } from '../runtime/log.ts';
+import { whileAlive } from '../runtime/while-alive.ts';
 
 export interface Neo4jOptions {
   readonly uri: string;
@@ -47,8 +50,13 @@ export interface Graph {
 
 export const TRANSACTION_MS = 30_000;
 const SILENCE_MS = 10_000;
+const LOOK_EVERY_MS = 3_000;
 
-export function connectNeo4j({ uri, username, password, database }: Neo4jOptions, log: Log): Graph {
+export function connectNeo4j(
+  { uri, username, password, database }: Neo4jOptions,
+  log: Log,
+  silenceMs = SILENCE_MS,
+): Graph {
   const driver = neo4j.driver(uri, neo4j.auth.basic(username, password), {
     useBigInt: true,
     maxConnectionPoolSize: 64,
@@ -76,10 +84,18 @@ export function connectNeo4j({ uri, username, password, database }: Neo4jOptions
     }
   }
 
+  /** That the server refuses is an answer too. */
+  async function look(): Promise<void> {
+    const answer = inSession((session) => session.run('RETURN 1', {}, { timeout: silenceMs }));
+    await answeredWithin(silenceMs, answer, address).catch((error: unknown) => {
+      if (!isAppError(error) || error.code === 'NEO4J_UNREACHABLE') throw error;
+    });
+  }
+
   const within = <T>(timeoutMs: number, work: (session: Session) => Promise<T>): Promise<T> =>
     timeoutMs === Infinity
-      ? inSession(work)
-      : answeredWithin(timeoutMs + SILENCE_MS, inSession(work), address);
+      ? whileAlive(inSession(work), look, LOOK_EVERY_MS)
+      : answeredWithin(timeoutMs + silenceMs, inSession(work), address);
 
   const transaction: Graph['transaction'] = (work, { timeoutMs = TRANSACTION_MS } = {}) =>
     within(timeoutMs, async (session) => {

@@ -44,6 +44,7 @@ export interface Status {
   /** Every server is up, the slot is being read, a projector is at work, and nothing is in the way. */
   readonly healthy: boolean;
   readonly servers: Readonly<Record<'postgres' | 'kafka' | 'neo4j', ServerStatus>>;
+  /** Null if unknown, as it is of a standby: that has another one, or none. */
   readonly slot: {
     readonly name: string;
     readonly exists: boolean;
@@ -86,6 +87,8 @@ export interface Status {
   readonly refusedRequests: number | null;
   /** Why nothing goes on from what was recorded, as recover says it; null if unknown. */
   readonly gaps: readonly string[] | null;
+  /** Why they are unknown, and what to do; null if they are known. */
+  readonly gapsError: string | null;
   /** A recovery that is not finished. */
   readonly recovery: { readonly reasons: readonly string[]; readonly beganAt: string } | null;
   /** A rebuild of this graph that is not finished: readers see a part of it. */
@@ -108,7 +111,8 @@ export async function readStatus(sources: StatusSources, nowMs: number): Promise
     ask(sources.gaps),
   ]);
   const gaps = found.value;
-  const slot = source.value?.slot ?? null;
+  const primary = source.value?.info.inRecovery === true ? null : source.value;
+  const slot = primary?.slot ?? null;
   const ends = topics.value?.ends ?? null;
   const progress = graph.value?.progress ?? null;
   const rebuild = graph.value?.rebuild ?? null;
@@ -157,7 +161,7 @@ export async function readStatus(sources: StatusSources, nowMs: number): Promise
       rebuild === null,
     servers: { postgres: source.server, kafka: topics.server, neo4j: graph.server },
     slot:
-      source.value === null
+      primary === null
         ? null
         : {
             name: mapping.source.slot,
@@ -174,6 +178,7 @@ export async function readStatus(sources: StatusSources, nowMs: number): Promise
     deadLetters: topics.value?.deadLetters ?? null,
     refusedRequests: control.value?.source?.refusedRequests ?? null,
     gaps,
+    gapsError: found.server.up ? null : found.server.error,
     recovery: recovery === null ? null : { reasons: recovery.reasons, beganAt: recovery.beganAt },
     rebuild: rebuild === null ? null : { state: rebuild.state, startedAt: rebuild.startedAt },
     replay:
@@ -261,7 +266,7 @@ export function formatStatus(status: Status): string {
     const applied = appliedUpTo === null ? '' : `, applied up to ${appliedUpTo}`;
     lines.push(`table     ${table.padEnd(width)}  ${behind}${applied}${proof}${describe(one)}`);
   }
-  if (status.gaps === null) lines.push('gaps      unknown');
+  if (status.gapsError !== null) lines.push(`gaps      unknown: ${status.gapsError}`);
   for (const gap of status.gaps ?? []) lines.push(`GAP       ${gap}: run graph recover`);
   if (status.recovery !== null)
     lines.push(`RECOVERING since ${status.recovery.beganAt}: ${status.recovery.reasons.join('; ')}`);

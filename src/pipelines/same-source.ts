@@ -3,6 +3,8 @@ import { AppError } from '../core/errors.ts';
 import type { Mapping } from '../core/mapping.ts';
 import type { Graph } from '../neo4j/client.ts';
 import { claimGraph, sourceOfGraph } from '../neo4j/graph-id.ts';
+import type { Sql } from '../postgres/client.ts';
+import { inspectSource, requirePrimary } from '../postgres/source.ts';
 
 export interface Source {
   readonly systemIdentifier: string;
@@ -31,6 +33,20 @@ export async function requireSameSource(
   const found = await sourceOfGraph(graph, mapping);
   if (found === null || found === ours) return;
   throw foreignGraph(found, source, claim ? `${TOOK_ITS_PLACE}, run graph recover.` : undefined);
+}
+
+/**
+ * What is to be known before anything is said of slot, topics or progress: a standby has another slot or none, and the
+ * progress in a graph of another source says nothing of these topics. Throws POSTGRES_FAILED of a standby, GRAPH_FOREIGN.
+ */
+export async function requireOwnGraph(
+  { sql, graph }: { readonly sql: Sql; readonly graph: Graph },
+  mapping: Mapping,
+  signal?: AbortSignal,
+): Promise<void> {
+  const source = await inspectSource(sql, signal);
+  requirePrimary(source);
+  await requireSameSource(graph, mapping, source, { claim: false });
 }
 
 export function foreignGraph(found: string, source: Source, furtherRemedy?: string): AppError {

@@ -22,6 +22,7 @@ import type { RebuildMark } from '../neo4j/rebuild-mark.ts';
 import type { Sql } from '../postgres/client.ts';
 import { emitMessage } from '../postgres/messages.ts';
 import { inspectSlot, type SlotInfo } from '../postgres/slot.ts';
+import { inspectSource, requirePrimary } from '../postgres/source.ts';
 import { type Misfit, misfits, type Topics } from './fit.ts';
 
 export interface WaitSources {
@@ -186,7 +187,7 @@ export async function waitUntilPublished(
   return marker;
 }
 
-/** Throws STREAM_STOPPED if no publisher has ever made it, SOURCE_CHANGED if one has. */
+/** Throws POSTGRES_FAILED of a standby, else STREAM_STOPPED if no publisher has ever made it, SOURCE_CHANGED if one has. */
 export async function requireSlot(
   { mapping, sql, recorded }: SlotSources,
   signal: AbortSignal,
@@ -194,6 +195,7 @@ export async function requireSlot(
   const { slot } = mapping.source;
   const found = await inspectSlot(sql, slot, signal);
   if (found !== null) return found;
+  requirePrimary(await inspectSource(sql, signal));
   if ((await recorded()) === null)
     throw new AppError('STREAM_STOPPED', `The slot ${slot} does not exist: no publisher has ever started.`);
   throw new AppError('SOURCE_CHANGED', `The slot ${slot} does not exist.`);

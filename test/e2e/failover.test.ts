@@ -59,6 +59,7 @@ const inGraph = async (n: number) =>
   (await platform.cypher(`MATCH (n:${platform.names.labels.entity} {id: $id}) RETURN n`, { id: uuid(n) }))
     .length === 1;
 
+const SAID_OF_STANDBY = /^This is a standby\. Name the primary in DATABASE_URL\..*\n$/;
 const untilItBreaks = () => new Promise<never>(() => undefined);
 
 /** The publisher's walsender has read a change that the standby does not have. */
@@ -109,12 +110,29 @@ describe('the standby of a primary at work', () => {
     await platform.expectEqual();
     const behind = new URL(standby.url);
     behind.pathname = platform.name;
-    const args = ['sync-data', '--check-results-file', 'dist/never.json', '--direct'];
-    expect(await platform.run(args, { DATABASE_URL: behind.href, LOG_LEVEL: 'warn' })).toEqual({
+    const there = (args: readonly string[]) =>
+      platform.run(args, { DATABASE_URL: behind.href, LOG_LEVEL: 'warn' });
+    const checking = ['sync-data', '--check-results-file', 'dist/never.json'];
+    for (const args of [
+      [...checking, '--direct'],
+      [...checking, '--dry-run'],
+      [...checking, '--dry-run', '--whole-graph', '--deep'],
+      ['wait'],
+      ['backfill'],
+      ['recover', '--yes'],
+    ])
+      expect({ args, ...(await there(args)) }).toEqual({
+        args,
+        code: 1,
+        stdout: '',
+        stderr: expect.stringMatching(SAID_OF_STANDBY) as string,
+      });
+    const status = await there(['status']);
+    expect(status).toMatchObject({
       code: 1,
-      stdout: '',
-      stderr: expect.stringMatching(/^This is a standby\. Name the primary in DATABASE_URL\..*\n$/) as string,
+      stdout: expect.stringMatching(/^gaps +unknown: This is a standby\. /m) as string,
     });
+    expect(status.stdout).not.toMatch(/MISSING|recover/);
     await standby.service.stop('fast');
     await write(2);
     await heldBack();

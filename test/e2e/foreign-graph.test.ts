@@ -41,8 +41,24 @@ it('belongs to the source that was first projected into it, and is refused by an
       name: platform.name,
     });
   await otherTopics();
-  const recovered = await platform.run(['recover', '--yes'], { LOG_LEVEL: 'error' });
-  expect(recovered).toMatchObject({ code: 1, stdout: '', stderr: expect.stringMatching(SAID) as string });
+  for (const args of [
+    ['recover', '--yes'],
+    ['wait'],
+    ['sync-data', '--check-results-file', file, '--whole-graph', '--deep'],
+  ]) {
+    const { code, stdout, stderr } = await platform.run(args, { LOG_LEVEL: 'error' });
+    expect({ args, code, stdout, stderr }).toEqual({
+      args,
+      code: 1,
+      stdout: '',
+      stderr: expect.stringMatching(SAID) as string,
+    });
+  }
+  const status = await platform.run(['status', '--json'], { LOG_LEVEL: 'error' });
+  expect(JSON.parse(status.stdout)).toMatchObject({
+    gaps: null,
+    gapsError: expect.stringMatching(/^The graph holds the data of another source/) as string,
+  });
   const slots = await platform.sql.query('select from pg_replication_slots where slot_name = $1', [
     platform.name,
   ]);

@@ -109,3 +109,13 @@ it('a second signal ends a process that a silent server keeps from draining', as
   await neo4j.close();
   await publisher.stop();
 });
+
+it('a command that a silent Neo4j does not answer ends, though a connection is open there still', async () => {
+  const neo4j = await createProxy(platform.env['NEO4J_URI'] ?? '');
+  neo4j.hold();
+  const still = passed(30_000, 'still running', { ref: false });
+  const command = platform.start(['wait'], { NEO4J_URI: neo4j.url });
+  expect(await Promise.race([command.exited, still])).toBe(1);
+  expect(command.stderr()).toMatch(/^Neo4j at \S+ cannot be reached\. /m);
+  await neo4j.close();
+});

@@ -5,7 +5,7 @@
 import { randomUUID } from 'node:crypto';
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import type { KeyedMutation } from '../../src/core/graph.ts';
-import { connectNeo4j } from '../../src/neo4j/client.ts';
+import { connectNeo4j, verify } from '../../src/neo4j/client.ts';
 import { progressId, takeOver } from '../../src/neo4j/progress.ts';
 import { createWriter } from '../../src/neo4j/writer.ts';
 import { type BoltProxy, createBoltProxy } from '../support/bolt-proxy.ts';
@@ -25,6 +25,7 @@ import {
   relationDelete,
   type TestGraph,
 } from '../support/test-graph.ts';
+import { createProxy } from '../support/tcp-proxy.ts';
 
 let g: TestGraph;
 beforeAll(async () => {
@@ -542,4 +543,17 @@ describe('a commit whose answer is lost', () => {
       await graph.close();
     }
   });
+});
+
+it('what takes as long as it takes is waited for no longer than the server answers others', async () => {
+  const proxy = await createProxy(neo4jOptions().uri);
+  const graph = connectNeo4j({ ...neo4jOptions(), uri: proxy.url }, quiet, 500);
+  await verify(graph);
+  proxy.hold();
+  await expect(graph.run('RETURN 1', {}, { timeoutMs: Infinity })).rejects.toMatchObject({
+    code: 'NEO4J_UNREACHABLE',
+    message: expect.stringMatching(/ does not answer\.$/) as string,
+  });
+  await graph.close();
+  await proxy.close();
 });

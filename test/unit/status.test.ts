@@ -1,5 +1,6 @@
 /** What status says, and what of it is healthy, from what servers, topics and graph answer. */
 import { describe, expect, it } from 'vitest';
+import { AppError } from '../../src/core/errors.ts';
 import { lsn } from '../../src/core/lsn.ts';
 import { position } from '../../src/core/position.ts';
 import {
@@ -76,7 +77,8 @@ const graph = {
 };
 
 interface Answers {
-  readonly slot?: Partial<SlotInfo>;
+  readonly slot?: Partial<SlotInfo> | null;
+  readonly standby?: boolean;
   readonly control?: Partial<ControlState>;
   readonly graph?: Partial<Awaited<ReturnType<StatusSources['graph']>>>;
   readonly projector?: boolean | null;
@@ -86,11 +88,17 @@ interface Answers {
 async function statusOf(answers: Answers = {}) {
   const { projector = true, gaps = [] } = answers;
   const orDown = <T>(answer: T | null) =>
-    answer === null ? Promise.reject(new Error('down')) : Promise.resolve(answer);
+    answer === null
+      ? Promise.reject(new AppError('POSTGRES_UNREACHABLE', 'PostgreSQL is away.'))
+      : Promise.resolve(answer);
   const status = await readStatus(
     {
       mapping,
-      source: () => Promise.resolve({ info: {} as SourceInfo, slot: { ...slot, ...answers.slot } }),
+      source: () =>
+        Promise.resolve({
+          info: { inRecovery: answers.standby ?? false } as SourceInfo,
+          slot: answers.slot === null ? null : { ...slot, ...answers.slot },
+        }),
       control: () => Promise.resolve({ ...control, ...answers.control }),
       topics: () => Promise.resolve({ ends: [{ topic, partition: 0, low: 0n, end: 9n }], deadLetters: 0 }),
       graph: () => Promise.resolve({ ...graph, ...answers.graph }),
@@ -109,6 +117,7 @@ it('of a stream that is at work and a graph that is proved', async () => {
     healthy: true,
     projectorAtWork: true,
     gaps: [],
+    gapsError: null,
     lagSeconds: 0,
   } satisfies Partial<Status>);
   expect(text).toMatch(/^projector at work$/m);
@@ -149,7 +158,7 @@ describe('is not healthy, and says why', () => {
       { gaps: ['the slot no longer exists'] },
       /^GAP {7}the slot no longer exists: run graph recover$/m,
     ],
-    ['gaps cannot be told', { gaps: null }, /^gaps {6}unknown$/m],
+    ['gaps cannot be told', { gaps: null }, /^gaps {6}unknown: PostgreSQL is away\. Check /m],
     [
       'no projector, though nothing is behind',
       { projector: false },
@@ -163,6 +172,13 @@ describe('is not healthy, and says why', () => {
     expect(status.healthy).toBe(false);
     expect(text).toMatch(said);
   });
+});
+
+it('the slot of a standby is not the one that is read, nor missing', async () => {
+  const { status, text } = await statusOf({ standby: true, slot: null });
+  expect(status).toMatchObject({ healthy: false, slot: null } satisfies Partial<Status>);
+  expect(text).not.toMatch(/MISSING/);
+  expect((await statusOf({ slot: null })).text).toMatch(/^slot .* MISSING$/m);
 });
 
 it.each<[string, Partial<PartitionProgress>]>([

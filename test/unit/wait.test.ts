@@ -53,12 +53,17 @@ it.each<[string, (string | null)[], number]>([
 });
 
 it.each([
-  ['no publisher has ever started', null, 'STREAM_STOPPED'],
-  ['the slot is gone', NOTHING, 'SOURCE_CHANGED'],
-])('without a slot it says whether %s', async (_, recorded, code) => {
+  ['no publisher has ever started', null, false, 'STREAM_STOPPED'],
+  ['the slot is gone', NOTHING, false, 'SOURCE_CHANGED'],
+  ['this is a standby, which needs none', NOTHING, true, 'POSTGRES_FAILED'],
+])('without a slot it says whether %s', async (_, recorded, standby, code) => {
   const { sources: of } = sources({ recorded: () => Promise.resolve(recorded) });
+  const source = { in_recovery: standby, timeline: '00000001', current_lsn: '0/100' };
   const sql: WaitSources['sql'] = {
-    query: (text) => (text.includes('pg_replication_slots') ? Promise.resolve([]) : of.sql.query(text)),
+    async query<Row extends object>(text: string) {
+      if (text.includes('pg_replication_slots')) return [];
+      return text.includes('pg_is_in_recovery') ? [source as Row] : of.sql.query<Row>(text);
+    },
   };
   await expect(waitForGraph({ ...of, sql }, 30, new AbortController().signal)).rejects.toMatchObject({
     code,

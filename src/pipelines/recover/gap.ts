@@ -17,7 +17,7 @@ import { readRebuild } from '../../neo4j/rebuild-mark.ts';
 import type { Sql } from '../../postgres/client.ts';
 import { publicationExists } from '../../postgres/publication.ts';
 import { inspectSlot, type SlotInfo } from '../../postgres/slot.ts';
-import type { SourceInfo } from '../../postgres/source.ts';
+import { requirePrimary, type SourceInfo } from '../../postgres/source.ts';
 import { misfits } from '../fit.ts';
 import { judgeSource } from '../publish/judge-source.ts';
 import { decideReplaced, type Replaced } from './replaced.ts';
@@ -39,7 +39,8 @@ export interface Gap extends Replaced {
 
 /**
  * `replaces`: the source in whose place this one is, if an operator says so. Throws GRAPH_FOREIGN: what an unrelated
- * graph has says nothing of this source; USAGE if the graph is not that source's.
+ * graph has says nothing of this source; POSTGRES_FAILED of a standby, whose slot is not the one recorded; USAGE if the
+ * graph is not that source's.
  */
 export async function findGap(
   {
@@ -74,6 +75,7 @@ export async function findGap(
     present,
     signal,
   );
+  requirePrimary(source);
   const found = await sourceOfGraph(graph, mapping);
   const replaced = decideReplaced({ found, source, control, named: replaces });
   const published = await publicationExists(sql, mapping.source.publication);
