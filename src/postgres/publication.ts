@@ -94,3 +94,13 @@ export async function publishedTables(
   );
   return Object.fromEntries(rows.map(({ name, published }) => [name, published]));
 }
+
+/** What the table is called now; null: it is gone. */
+export async function nameOfTable(sql: Sql, oid: number): Promise<string | null> {
+  const [row] = await sql.query<{ name: string }>(
+    `select n.nspname || '.' || c.relname as name
+       from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = $1`,
+    [oid],
+  );
+  return row?.name ?? null;
+}

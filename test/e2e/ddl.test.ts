@@ -143,6 +143,46 @@ describe('the publisher stops, naming table and column, and nothing after it is 
   });
 });
 
+it('a table that is renamed stops the publisher, and when its name is back, nothing that happened meanwhile is lost', async () => {
+  await platform.sql.query(`
+    insert into extract select i, 'ipv4', i::text, '{}', now(), now() from generate_series(2, 9) i`);
+  await platform.sql.query('alter table extract rename to observable; delete from observable where id = 1');
+  expect(await replicator.exited).toBe(1);
+  expect(replicator.stderr()).toMatch(/Table public\.extract is called public\.observable now/);
+  await platform.sql.query('delete from observable where id = 2');
+  const under = async (name: string, id: number) => {
+    await platform.sql
+      .query(`alter table public.observable rename to ${name}; delete from ${name} where id = ${id};
+      update ${name} set value = value || '!', last_updated_at = now() where id = ${id + 1};
+      alter table ${name} rename to observable`);
+  };
+  await under('another', 3);
+  await under('extract', 5);
+  await platform.sql.query('alter table observable rename to extract');
+  replicator = platform.start(['replicate']);
+  await platform.expectEqual();
+  // Not shown in this session by another name before it is truncated.
+  await replicator.stop();
+  await platform.sql.query(
+    'alter table extract rename to other; truncate other; alter table other rename to extract',
+  );
+  replicator = platform.start(['replicate']);
+  await platform.expectEqual();
+});
+
+it('a table that has the name of another for a while is not taken for it', async () => {
+  await platform.sql
+    .query(`create table other (like extract including all); alter table other replica identity full;
+    alter publication ${platform.name} add table other`);
+  await replicator.stop();
+  await platform.sql.query(`
+    alter table extract rename to away; alter table other rename to extract;
+    insert into extract values (7, 'ipv4', '10.0.0.7', '{}', now(), now());
+    alter table extract rename to other; alter table away rename to extract`);
+  replicator = platform.start(['replicate']);
+  await platform.expectEqual();
+});
+
 describe('the graph stays equal when', () => {
   it.each<[string, string]>([
     [

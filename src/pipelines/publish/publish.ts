@@ -13,6 +13,7 @@ import { type Relation, tableName } from '../../core/change.ts';
 import { AppError, isAppError } from '../../core/errors.ts';
 import { formatLsn, LSN_ZERO } from '../../core/lsn.ts';
 import { createWrittenEnds, type WrittenEnds } from '../../core/topic-ends.ts';
+import { mappedRelations, tablesByOid } from '../../core/mapped-tables.ts';
 import type { Mapping } from '../../core/mapping.ts';
 import type { Published } from '../../core/source-identity.ts';
 import { maxRecordBytes, recordEncoder } from '../../core/records.ts';
@@ -24,6 +25,7 @@ import { watchTopics } from '../../kafka/topic-ids.ts';
 import { type Database, openDatabase, type Sql, withDeadline } from '../../postgres/client.ts';
 import { createRowReader } from '../../postgres/rows.ts';
 import { flushedLsn } from '../../postgres/messages.ts';
+import { nameOfTable } from '../../postgres/publication.ts';
 import { inspectSlot } from '../../postgres/slot.ts';
 import { openStream, type ReplicationStream } from '../../postgres/stream.ts';
 import { requireAsynchronous } from '../../postgres/synchronous.ts';
@@ -165,6 +167,7 @@ async function publish(
       throw error;
     });
   const mapped = new Map(mapping.tables.map((table) => [table.table, table]));
+  const asMapped = mappedRelations(tablesByOid(published, mapping.tables));
   const shown = new Map<number, Relation>();
   const encoder = recordEncoder(mapping, { name: topicPrefix, database, epoch, session });
   const republisher = createRepublisher({
@@ -186,15 +189,16 @@ async function publish(
       events: stream,
       transactions: createTransactions({
         epoch,
+        asMapped,
         isMapped: ({ schema, name }, column) => mapped.get(`${schema}.${name}`)?.columns.has(column) ?? false,
       }),
       encoder,
       async checkRelation(relation) {
-        const table = mapped.get(tableName(relation));
-        const before = shown.get(relation.oid);
-        if (before !== undefined && tableName(before) !== table?.table) throw tableRenamed(before, relation);
+        const known = asMapped(relation);
+        const table = known === null ? undefined : mapped.get(tableName(known));
         if (table === undefined) return;
-        checkRelation(relation, table, before);
+        if (known !== relation) await requireName(prompt, table.table, relation.oid);
+        checkRelation(relation, table, shown.get(relation.oid));
         shown.set(relation.oid, relation);
         // The columns are the stream's; key and identity can only be seen as they are now, which is enough: whoever
         // changes them makes the stream announce the table again.
@@ -264,11 +268,11 @@ function gapOf(error: unknown): string | null {
   return typeof reason === 'string' ? reason : null;
 }
 
-function tableRenamed(before: Relation, now: Relation): AppError {
-  const table = tableName(before);
-  return new AppError('POSTGRES_SCHEMA', `Table ${table} is called ${tableName(now)} now.`, {
-    context: { table },
-  });
+/** The WAL may tell of a name that the table has no longer: what counts is the one that it has now. */
+async function requireName(sql: Sql, table: string, oid: number): Promise<void> {
+  const name = await nameOfTable(sql, oid);
+  if (name === null || name === table) return;
+  throw new AppError('POSTGRES_SCHEMA', `Table ${table} is called ${name} now.`, { context: { table } });
 }
 
 /**
