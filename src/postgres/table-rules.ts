@@ -42,6 +42,8 @@ export interface TableFacts extends TableName {
     /** Row security applies to us: we would not see every row. */
     readonly rowSecurity: boolean;
     readonly published: {
+      /** By its own name, not only as one of its schema's, of all tables or of a partitioned one. */
+      readonly listed: boolean;
       readonly columns: readonly string[];
       readonly filtered: boolean;
     } | null;
@@ -156,6 +158,14 @@ export function tableProblems(facts: TableFacts, spec: TableSpec, publication: P
     return problems;
   }
   const { published } = found;
+  if (!published.listed) {
+    problem(
+      'POSTGRES_PUBLICATION',
+      `The publication ${publication.name} does not list ${table} by its name, so that it could leave the stream unseen: ` +
+        `create publication … for table ${quoted}, … with (publish_via_partition_root = true); with every mapped table, ` +
+        'and name it in source.postgres.json; if this one was in use, that is a gap: run graph recover.',
+    );
+  }
   const unpublished = [...spec.columns.keys()].filter(
     (c) => columns.has(c) && !published.columns.includes(c),
   );

@@ -36,7 +36,9 @@ beforeAll(async () => {
      create unique index expression on indexed ((code + 1));
      create schema "odd ""schema""";
      create table "odd ""schema"""."Ünïcode" (id int primary key);
-     insert into hidden select i, 'x' from generate_series(1, 1000) i`,
+     insert into hidden select i, 'x' from generate_series(1, 1000) i;
+     create publication listing for table
+       sound, unsound, hidden, parted, other_key, indexed, "odd ""schema"""."Ünïcode"`,
   );
   database = source.database;
   plain = `${source.name}_plain`;
@@ -247,7 +249,21 @@ describe('tables', () => {
       spec('Ünïcode', [{ name: 'id', kind: 'bigint' }], new Map([['id', 'bigint']]), 'odd "schema"'),
       spec('hidden', [{ name: 'id', kind: 'bigint' }], new Map([['id', 'bigint']])),
     ];
-    expect(await checkTables(database, specs, source.name)).toEqual([]);
+    expect(await checkTables(database, specs, 'listing')).toEqual([]);
+    // Each could leave such a publication by a mere change of the table.
+    await source.client.query('create publication by_schema for tables in schema public, "odd ""schema"""');
+    for (const publication of [source.name, 'by_schema']) {
+      const problems = await checkTables(database, specs, publication);
+      expect(problems.map(({ message }) => message)).toEqual(
+        ['public.sound', 'odd "schema".Ünïcode', 'public.hidden'].map(
+          (name) =>
+            expect.stringContaining(
+              `The publication ${publication} does not list ${name} by its name`,
+            ) as string,
+        ),
+      );
+    }
+    await source.client.query('drop publication by_schema');
   });
 
   it('that are not have all of them at once', async () => {
@@ -266,7 +282,7 @@ describe('tables', () => {
       spec('indexed', [{ name: 'code', kind: 'bigint' }], new Map([['code', 'bigint']])),
       spec('parted', [{ name: 'id', kind: 'bigint' }], new Map([['id', 'bigint']])),
     ];
-    const problems = await checkTables(database, specs, source.name);
+    const problems = await checkTables(database, specs, 'listing');
     expect(problems.map(({ table, message }) => `${table ?? ''}: ${message}`)).toEqual([
       expect.stringMatching(/public\.absent: .*does not exist/),
       expect.stringMatching(/public\.unsound: Column at .*needs timestamp with time zone/),
@@ -320,7 +336,7 @@ describe('tables', () => {
       spec('sound', uuid, new Map([['id', 'uuid']])),
       spec('hidden', bigint, new Map([['id', 'bigint']])),
     ];
-    const problems = await checkTables(asPlain, specs, source.name);
+    const problems = await checkTables(asPlain, specs, 'listing');
     // Who has looked before it was enabled does not read less, but nothing.
     await expect(asPlain.query('select from public.hidden')).rejects.toThrow(code('POSTGRES_PRIVILEGE'));
     await asPlain.close();

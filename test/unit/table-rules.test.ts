@@ -44,7 +44,7 @@ const sound: Found = {
   orders: [[{ column: 'id', bytes: false }]],
   selectable: true,
   rowSecurity: false,
-  published: { columns: ['id', 'data', 'at', 'note'], filtered: false },
+  published: { listed: true, columns: ['id', 'data', 'at', 'note'], filtered: false },
 };
 const publication: PublicationFacts = {
   name: 'eiq_graph',
@@ -103,11 +103,20 @@ describe('rules for mapped tables', () => {
       /alter publication "eiq_graph" add table "public"\."entity";/,
     ],
     [
+      'a table that is published with others alone',
+      { published: { listed: false, columns: ['id', 'data', 'at'], filtered: false } },
+      /POSTGRES_PUBLICATION .*does not list public\.entity by its name.*create publication … for table "public"\."entity"/,
+    ],
+    [
       'a column that is not published',
-      { published: { columns: ['id', 'at'], filtered: false } },
+      { published: { listed: true, columns: ['id', 'at'], filtered: false } },
       /leaves out data of/,
     ],
-    ['a row filter', { published: { columns: ['id', 'data', 'at'], filtered: true } }, /filters rows/],
+    [
+      'a row filter',
+      { published: { listed: true, columns: ['id', 'data', 'at'], filtered: true } },
+      /filters rows/,
+    ],
   ])('names %s, with its remedy', (_, found, expected) => {
     expect(problems(found)).toEqual([expect.stringMatching(expected)]);
   });
