@@ -3,6 +3,7 @@ import { inspect } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type ErrorCode, isAppError } from '../../src/core/errors.ts';
 import { formatLsn, parseLsn } from '../../src/core/lsn.ts';
+import { changedPublication, rewrittenColumns } from '../../src/core/source-identity.ts';
 import { type Database, openDatabase } from '../../src/postgres/client.ts';
 import { ensurePublication, missingTables, publishedTables } from '../../src/postgres/publication.ts';
 import { createSlot, dropSlot, inspectSlot } from '../../src/postgres/slot.ts';
@@ -184,7 +185,9 @@ describe('the publication', () => {
 
   it('has a table as it did, or tells the difference', async () => {
     const publication = 'seen';
-    const seen = () => publishedTables(database, { publication, tables: [sound, odd] });
+    const none = { key: [], columns: new Map() };
+    const tables = [sound, odd].map((table) => ({ ...table, ...none }));
+    const seen = () => publishedTables(database, { publication, tables });
     const run = (statement: string) => source.client.query(statement);
     const oddTable = '"odd ""schema"""."Ünïcode"';
     expect(await seen()).toEqual({});
@@ -216,9 +219,86 @@ describe('the publication', () => {
       states.add((await seen())['public.sound']);
     }
     expect(states.size).toBe(9);
+    const whole = (await seen())['public.sound'];
     await run('alter table sound rename to sound_away');
-    expect(Object.keys(await seen())).toEqual(['odd "schema".Ünïcode', 'publication']);
-    await run('alter table sound_away rename to sound; drop publication seen');
+    expect((await seen())['public.sound']).toBe('absent');
+    await run('alter table sound_away rename to sound; create table child () inherits (sound)');
+    expect((await seen())['public.sound']).toBe(`${whole ?? ''}/inherited`);
+    await run('drop table child');
+    expect((await seen())['public.sound']).toBe(whole);
+    await run('drop publication seen');
+  });
+
+  it('has columns as they were, or tells which are others, or rewritten', async () => {
+    const publication = 'columns';
+    await source.client
+      .query(`create table typed (id int primary key, value varchar(10), at timestamptz, n int,
+                          twice int generated always as (n * 2) stored);
+      create table halves (id int primary key, value text) partition by range (id);
+      create table half partition of halves for values from (0) to (10);
+      create publication columns for table typed, halves with (publish_via_partition_root = true)`);
+    const key = [{ name: 'id', kind: 'bigint' as const }];
+    const tables = [
+      spec(
+        'typed',
+        key,
+        new Map([
+          ['id', 'bigint'],
+          ['value', 'text'],
+          ['at', 'timestamp'],
+          ['twice', 'integer'],
+        ]),
+      ),
+      spec(
+        'halves',
+        key,
+        new Map([
+          ['id', 'bigint'],
+          ['value', 'text'],
+        ]),
+      ),
+    ].map((table) => ({ ...table, table: `public.${table.name}` }));
+    const changedBy = async (statement: string) => {
+      const before = await publishedTables(database, { publication, tables });
+      await source.client.query(statement);
+      const now = await publishedTables(database, { publication, tables });
+      const gap = changedPublication(before, now);
+      return (
+        gap ??
+        rewrittenColumns(before, now, tables)
+          .map(({ table, column }) => `${table}.${column}`)
+          .join()
+      );
+    };
+    for (const harmless of [
+      'vacuum full typed',
+      'alter table typed alter column value type varchar(20)',
+      'alter table typed alter column value type text',
+      'alter table typed alter column at set not null',
+      'alter table typed alter column id set statistics 10',
+      'alter table typed add column more uuid default gen_random_uuid()',
+      'alter table typed alter column more type text',
+      'analyze typed',
+      'truncate typed',
+      'create table other_half partition of halves for values from (10) to (20)',
+      'vacuum full half',
+    ])
+      expect(await changedBy(harmless), harmless).toBe('');
+    for (const [statement, column] of [
+      ['alter table typed alter column value type varchar(3)', 'public.typed.value'],
+      [`alter table typed alter column value type varchar(3) using value || ''`, 'public.typed.value'],
+      ['alter table typed alter column at type timestamptz(0)', 'public.typed.at'],
+      ['alter table typed drop column value; alter table typed add column value text', 'public.typed.value'],
+      ['alter table typed alter column twice set expression as (n * 3)', 'public.typed.twice'],
+      [`alter table halves alter column value type text using value || ''`, 'public.halves.value'],
+    ] as const)
+      expect(await changedBy(statement), statement).toBe(column);
+    await source.client.query('begin; lock table typed, halves in access exclusive mode');
+    await publishedTables(database, { publication, tables });
+    await source.client.query('rollback');
+    expect(await changedBy('alter table typed alter column id type bigint using id + 1')).toMatch(
+      /^public\.typed\.id: a key/,
+    );
   });
 
   it('is not made for a slot that is older', async () => {

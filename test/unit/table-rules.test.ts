@@ -249,31 +249,4 @@ describe('rules for a relation in the stream', () => {
     expect(check).toThrow(expected);
     expect(check).toThrow(expect.toSatisfy((error) => isAppError(error, 'POSTGRES_SCHEMA')) as Error);
   });
-
-  const [id, data, at] = relation.columns;
-  const text = { name: 'data', typeOid: 25, typeModifier: -1, identity: true };
-  const any = { ...spec, columns: new Map([...spec.columns, ['data', 'any'] as const]) };
-
-  it.each<[string, readonly unknown[], boolean]>([
-    ['in its place', [id, data, at], true],
-    ['made anew', [id, at, data], false],
-    ['of another type', [id, text, at], false],
-  ])('knows a column %s from the one it was: %j', (_, columns, accepted) => {
-    const now = { ...relation, columns: columns as Relation['columns'] };
-    const check = () => {
-      checkRelation(now, any, relation);
-    };
-    if (accepted) expect(check).not.toThrow();
-    else expect(check).toThrow(/Column data of public\.entity was replaced or retyped/);
-  });
-
-  it('lets a text become a varchar', () => {
-    const of = (typeOid: number) => ({
-      ...relation,
-      columns: [{ ...text, typeOid }, ...(id && at ? [id, at] : [])],
-    });
-    expect(() => {
-      checkRelation(of(1043), any, of(25));
-    }).not.toThrow();
-  });
 });

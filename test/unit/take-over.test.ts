@@ -22,7 +22,7 @@ const recorded: SourceRecord = {
   acknowledged: '0/200',
   lastCommit: { lsn: '0/180', xid: 42 },
   loads: {},
-  published: {},
+  published: { 'public.entity': '16390/all', 'public.past': '16391/all' },
   askedAgain: null,
   refusedRequests: 0,
   xids: [],
@@ -59,6 +59,7 @@ async function begin(timeline: number, overlap: Extract<SourceDecision, { kind: 
     xids: () => [],
     ends: () => ({ entity: ['1000', '0'] }),
     loads: () => ({}),
+    published: () => ({ 'public.entity': '16390/all' }),
     requests: () => ({ askedAgain: null, refusedRequests: 0 }),
   });
   return { session, written };
