@@ -16,6 +16,9 @@ export const PUBLICATION = 'publication';
 /** The text of a mapped table that does not exist. */
 export const ABSENT = 'absent';
 
+/** What is recorded of a table while it is not mapped, and was. */
+const NOT_MAPPED = 'not mapped';
+
 const COLUMN = 'column ';
 const KEY = 'key ';
 
@@ -82,7 +85,8 @@ export function decideSource(
   if (recorded.gap !== undefined) return gap(recorded.gap);
   if (slot !== null && slot.invalidation !== null)
     return gap(`the slot was invalidated (${slot.invalidation}): its changes are gone`);
-  if (recorded.acknowledged === null) return { kind: 'first-start' };
+  const unseen = changedPublication(recorded.published, observed.published);
+  if (recorded.acknowledged === null) return unseen === null ? { kind: 'first-start' } : gap(unseen);
   if (slot === null) return gap(`the slot ${recorded.slot} no longer exists`);
   const missing =
     recorded.timeline === observed.timeline
@@ -94,7 +98,6 @@ export function decideSource(
       `the slot stands at ${formatLsn(slot.confirmedFlush)}, ahead of the recorded ${formatLsn(recorded.acknowledged)}`,
     );
   }
-  const unseen = changedPublication(recorded.published, observed.published);
   if (unseen !== null) return gap(unseen);
   const replaysLastCommit = recorded.lastCommit !== null && slot.confirmedFlush <= recorded.lastCommit.lsn;
   return { kind: 'continue', overlap: replaysLastCommit ? recorded.lastCommit : null };
@@ -114,9 +117,22 @@ export function changedPublication(recorded: Published, now: Published): string 
     (name) => !isColumn(name) && (now[name] ?? recorded[name]) !== recorded[name],
   );
   if (changed.length === 0) return null;
+  const back = changed.filter((name) => recorded[name] === NOT_MAPPED);
+  if (back.length > 0)
+    return `${back.join(', ')}: was not mapped for a while, so that changes may be missing`;
   const tables = changed.filter((name) => name !== PUBLICATION);
   if (tables.length === 0) return 'the publication was altered, so that changes may be missing';
   return `${tables.join(', ')}: not published as was recorded, or another table of that name, so that changes may be missing`;
+}
+
+/** Of recorded tables that are not mapped now, what to record: changes of them pass by. */
+export function unmappedTables(
+  recorded: Published,
+  tables: readonly { readonly table: string }[],
+): Published {
+  const mapped = new Set([PUBLICATION, ...tables.map(({ table }) => table)]);
+  const unmapped = Object.keys(recorded).filter((name) => !isColumn(name) && !mapped.has(name));
+  return Object.fromEntries(unmapped.map((name) => [name, NOT_MAPPED]));
 }
 
 /**

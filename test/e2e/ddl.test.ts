@@ -2,8 +2,10 @@
  * DDL while it streams: the graph stays equal, or the publisher stops with one line that names table and column. No
  * value ever comes to stand in the wrong property.
  */
+import { renameSync } from 'node:fs';
+import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
-import { createPlatform, eventually, type Platform, type Process } from '../support/platform.ts';
+import { createPlatform, edit, eventually, type Platform, type Process } from '../support/platform.ts';
 import { expectStopped } from '../support/stopped.ts';
 
 let platform: Platform;
@@ -252,6 +254,27 @@ it.each<[string, string]>([
   await platform.sql.query('drop table if exists child');
   const { stderr } = await platform.run(['publish']);
   expect(stderr).toMatch(/public\.relation: not published as was recorded|public\.relation does not exist/);
+});
+
+it('a table that was not mapped for a while is a gap', async () => {
+  await replicator.stop();
+  const source = join(platform.connectors, 'source.postgres.json');
+  const relation = join(platform.connectors, 'entities', 'relation.json');
+  const listed = (tables: readonly string[]) => {
+    edit(source, (json) => {
+      json['tables'] = tables.map((name) => `public.${name}`);
+    });
+  };
+  renameSync(relation, `${relation}.away`);
+  listed(['entity', 'extract', 'entity_extract']);
+  for (let start = 0; start < 2; start++) {
+    const without = platform.start(['publish']);
+    await without.logged(/streaming/);
+    await without.stop();
+  }
+  renameSync(`${relation}.away`, relation);
+  listed(['entity', 'relation', 'extract', 'entity_extract']);
+  await expectStopped(platform.start(['publish']), /public\.relation: was not mapped for a while/);
 });
 
 describe('the graph stays equal when', () => {

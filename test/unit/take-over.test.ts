@@ -105,3 +105,10 @@ it('how far the topics are written, with each acknowledgement', async () => {
   for (const record of written.slice(1))
     expect(record).toMatchObject({ kind: 'source', ends: { entity: ['1000', '0'] } });
 });
+
+it('how the tables are published, and of one that is not mapped any more that it is not', async () => {
+  const { written } = await begin(1, null);
+  expect(written[1]).toMatchObject({
+    published: { 'public.entity': '16390/all', 'public.past': 'not mapped' },
+  });
+});

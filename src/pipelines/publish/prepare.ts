@@ -107,7 +107,8 @@ export async function prepare(
       const now = Date.now();
       const epoch = state.source?.epoch ?? nextGeneration(0, now);
       const session = nextGeneration(state.session, now);
-      await control.write([beginning(mapping, source, { epoch, session, ends })]);
+      const unmapped = state.source?.published ?? {};
+      await control.write([beginning(mapping, source, { epoch, session, published: unmapped, ends })]);
     }
     const deadLetters = deadLetterTopicSpec(mapping.deadLetterTopic, replicationFactor);
     const { created } = await ensureTopics(admin, [...dataTopics(mapping), deadLetters], signal);
@@ -203,7 +204,7 @@ export async function requireTables(
 export function beginning(
   mapping: Mapping,
   { systemIdentifier, timeline, database }: SourceInfo,
-  { epoch, session, ends }: Pick<SourceRecord, 'epoch' | 'session' | 'ends'>,
+  { epoch, session, published, ends }: Pick<SourceRecord, 'epoch' | 'session' | 'published' | 'ends'>,
 ): ControlRecord {
   return {
     kind: 'source',
@@ -216,7 +217,7 @@ export function beginning(
     acknowledged: null,
     lastCommit: null,
     loads: {},
-    published: {},
+    published,
     askedAgain: null,
     refusedRequests: 0,
     xids: [],

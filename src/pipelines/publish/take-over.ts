@@ -7,7 +7,7 @@ import type { Safe } from '../../core/acknowledgements.ts';
 import { formatLsn, type Lsn, LSN_ZERO } from '../../core/lsn.ts';
 import { nextGeneration } from '../../core/position.ts';
 import type { Mapping } from '../../core/mapping.ts';
-import type { Published } from '../../core/source-identity.ts';
+import { type Published, unmappedTables } from '../../core/source-identity.ts';
 import type { ControlWriter, SourceRecord } from '../../kafka/control.ts';
 import { recordedSource } from './judge-source.ts';
 import type { Prepared } from './prepare.ts';
@@ -47,6 +47,7 @@ export async function takeOver(
   const overlap = decision.kind === 'continue' ? decision.overlap : null;
   const lastCommit = overlap && { lsn: formatLsn(overlap.lsn), xid: overlap.xid };
 
+  const unmapped = unmappedTables(recorded?.published ?? {}, mapping.tables);
   let found: Pick<SourceRecord, 'gap'> = {};
   const source = (safe: Safe): SourceRecord => ({
     systemIdentifier: observed.systemIdentifier,
@@ -61,7 +62,7 @@ export async function takeOver(
         ? (lastCommit ?? recorded?.lastCommit ?? null)
         : { lsn: formatLsn(safe.lastCommit.commitLsn), xid: safe.lastCommit.xid },
     loads: current.loads(safe.lsn),
-    published: current.published(),
+    published: { ...unmapped, ...current.published() },
     ...current.requests(),
     xids: current.xids(),
     ends: current.ends(),

@@ -4,6 +4,7 @@ import {
   changedPublication,
   columnEntry,
   decideSource,
+  unmappedTables,
   type ObservedSource,
   type RecordedSource,
   rewrittenColumns,
@@ -134,6 +135,32 @@ describe('the source is', () => {
     const decision = decideSource(recorded, { ...promoted, ...change }, true);
     expect(decision).toEqual({ kind: 'gap', reason: expect.stringMatching(reason) as string });
   });
+});
+
+it('a table that is not mapped any more is recorded as such, and is a gap once it is back', () => {
+  const all = {
+    a: '1/all/7',
+    b: '2/all/8',
+    [columnEntry('b', 'kind', false)]: '2/25/7/9',
+    publication: '740',
+  };
+  const without = { a: '1/all/7', publication: '740' };
+  expect(changedPublication(all, without)).toBeNull();
+  const unmapped = unmappedTables(all, [{ table: 'a' }]);
+  expect(unmapped).toEqual({ b: 'not mapped' });
+  const kept = { ...without, ...unmapped };
+  expect(unmappedTables(kept, [{ table: 'a' }])).toEqual(unmapped);
+  expect(changedPublication(kept, without)).toBeNull();
+  const back = /^b: was not mapped for a while/;
+  expect(changedPublication(kept, all)).toMatch(back);
+  // After a recovery that did not compare it.
+  const begun = { ...recorded, acknowledged: null, published: unmapped };
+  expect(decideSource(begun, { ...observed, published: without }, true).kind).toBe('first-start');
+  expect(decideSource(begun, { ...observed, published: all }, true)).toEqual({
+    kind: 'gap',
+    reason: expect.stringMatching(back) as string,
+  });
+  expect(unmappedTables(kept, [{ table: 'a' }, { table: 'b' }])).toEqual({});
 });
 
 it('a table that is absent is a gap', () => {
