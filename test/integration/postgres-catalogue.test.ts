@@ -294,8 +294,9 @@ describe('the publication', () => {
     ] as const)
       expect(await changedBy(statement), statement).toBe(column);
     await source.client.query('begin; lock table typed, halves in access exclusive mode');
-    await publishedTables(database, { publication, tables });
-    await source.client.query('rollback');
+    await publishedTables(database, { publication, tables }, AbortSignal.timeout(2_000)).finally(() =>
+      source.client.query('rollback'),
+    );
     expect(await changedBy('alter table typed alter column id type bigint using id + 1')).toMatch(
       /^public\.typed\.id: a key/,
     );
