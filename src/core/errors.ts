@@ -42,6 +42,7 @@ export const CATALOGUE = {
     disposition: 'fatal',
     remedy: 'Bring the table and the connector file into line, as the message says.',
   },
+  TABLE_REWRITTEN: { disposition: 'retry', remedy: 'None: all rows of the table are published again.' },
   POSTGRES_REPLICA_IDENTITY: {
     disposition: 'fatal',
     remedy: 'Run the alter table statement in the message.',

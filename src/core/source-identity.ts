@@ -4,11 +4,28 @@
  */
 import { formatLsn, type Lsn } from './lsn.ts';
 
-/** By table: how it is in the publication. Another text of a table: changes of it may have passed by unseen. */
+/**
+ * By table: how it is in the publication. Another text of a table: changes of it may have passed by unseen.
+ * By mapped column (`columnEntry`): what it is.
+ */
 export type Published = Readonly<Record<string, string>>;
 
 /** The publication itself, in place of a table; it has another text once it was altered, if only for a moment. */
 export const PUBLICATION = 'publication';
+
+/** The text of a mapped table that does not exist. */
+export const ABSENT = 'absent';
+
+/** What is recorded of a table while it is not mapped, and was. */
+const NOT_MAPPED = 'not mapped';
+
+const COLUMN = 'column ';
+const KEY = 'key ';
+
+/** `table`: schema.name. The text is `attnum/type/version of its description/file of the table`. */
+export function columnEntry(table: string, column: string, isKey: boolean): string {
+  return `${isKey ? KEY : COLUMN}${table}.${column}`;
+}
 
 /** As recorded before it was acknowledged (I9). */
 export interface RecordedSource {
@@ -68,7 +85,8 @@ export function decideSource(
   if (recorded.gap !== undefined) return gap(recorded.gap);
   if (slot !== null && slot.invalidation !== null)
     return gap(`the slot was invalidated (${slot.invalidation}): its changes are gone`);
-  if (recorded.acknowledged === null) return { kind: 'first-start' };
+  const unseen = changedPublication(recorded.published, observed.published);
+  if (recorded.acknowledged === null) return unseen === null ? { kind: 'first-start' } : gap(unseen);
   if (slot === null) return gap(`the slot ${recorded.slot} no longer exists`);
   const missing =
     recorded.timeline === observed.timeline
@@ -80,7 +98,6 @@ export function decideSource(
       `the slot stands at ${formatLsn(slot.confirmedFlush)}, ahead of the recorded ${formatLsn(recorded.acknowledged)}`,
     );
   }
-  const unseen = changedPublication(recorded.published, observed.published);
   if (unseen !== null) return gap(unseen);
   const replaysLastCommit = recorded.lastCommit !== null && slot.confirmedFlush <= recorded.lastCommit.lsn;
   return { kind: 'continue', overlap: replaysLastCommit ? recorded.lastCommit : null };
@@ -91,11 +108,60 @@ export function changedPublication(recorded: Published, now: Published): string 
   // From PostgreSQL 18 on the stream goes on without it, and without any change.
   if (recorded[PUBLICATION] !== undefined && now[PUBLICATION] === undefined)
     return 'the publication no longer exists, so that changes may be missing';
-  const changed = Object.keys(recorded).filter((name) => (now[name] ?? recorded[name]) !== recorded[name]);
+  const keys = Object.keys(recorded).filter(
+    (name) => name.startsWith(KEY) && isRewritten(recorded, now, name),
+  );
+  if (keys.length > 0)
+    return `${keys.map((name) => name.slice(KEY.length)).join(', ')}: a key that was replaced, retyped or rewritten, so that rows may have had other keys`;
+  const changed = Object.keys(recorded).filter(
+    (name) => !isColumn(name) && (now[name] ?? recorded[name]) !== recorded[name],
+  );
   if (changed.length === 0) return null;
+  const back = changed.filter((name) => recorded[name] === NOT_MAPPED);
+  if (back.length > 0)
+    return `${back.join(', ')}: was not mapped for a while, so that changes may be missing`;
   const tables = changed.filter((name) => name !== PUBLICATION);
   if (tables.length === 0) return 'the publication was altered, so that changes may be missing';
   return `${tables.join(', ')}: not published as was recorded, or another table of that name, so that changes may be missing`;
+}
+
+/** Of recorded tables that are not mapped now, what to record: changes of them pass by. */
+export function unmappedTables(
+  recorded: Published,
+  tables: readonly { readonly table: string }[],
+): Published {
+  const mapped = new Set([PUBLICATION, ...tables.map(({ table }) => table)]);
+  const unmapped = Object.keys(recorded).filter((name) => !isColumn(name) && !mapped.has(name));
+  return Object.fromEntries(unmapped.map((name) => [name, NOT_MAPPED]));
+}
+
+/**
+ * Mapped columns that are others now, or whose values were rewritten, which no change in the stream tells of. No row went
+ * by it, unless the column is of the key: then it is a gap.
+ */
+export function rewrittenColumns(
+  recorded: Published,
+  now: Published,
+  tables: readonly { readonly table: string; readonly columns: ReadonlyMap<string, unknown> }[],
+): { readonly table: string; readonly column: string }[] {
+  return tables.flatMap(({ table, columns }) =>
+    [...columns.keys()]
+      .filter((column) => isRewritten(recorded, now, columnEntry(table, column, false)))
+      .map((column) => ({ table, column })),
+  );
+}
+
+/** What rewrites values changes both the column's description and the file; each alone is changed by much else. */
+function isRewritten(recorded: Published, now: Published, entry: string): boolean {
+  const before = recorded[entry]?.split('/');
+  const after = now[entry]?.split('/');
+  if (before === undefined || after === undefined) return false;
+  const [attnum, type, version, file] = before.map((part, i) => part !== after[i]);
+  return attnum === true || type === true || (version === true && file === true);
+}
+
+function isColumn(name: string): boolean {
+  return name.startsWith(COLUMN) || name.startsWith(KEY);
 }
 
 function missingAfterRestore(acknowledged: Lsn, currentLsn: Lsn): string | null {

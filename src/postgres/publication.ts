@@ -3,9 +3,10 @@
  * WAL, and one that is older than its publication never gets past the changes in between.
  */
 import { AppError } from '../core/errors.ts';
-import { PUBLICATION, type Published } from '../core/source-identity.ts';
+import { ABSENT, columnEntry, PUBLICATION, type Published } from '../core/source-identity.ts';
 import type { Sql } from './client.ts';
 import { type TableName, quoteIdentifier, quoteTables, tableNames } from './sql.ts';
+import type { TableSpec } from './table-rules.ts';
 
 export interface PublicationOptions {
   readonly name: string;
@@ -62,18 +63,29 @@ export async function ensurePublication(sql: Sql, options: PublicationOptions): 
   await sql.query(statement);
 }
 
+/** Types whose values change into one another without a change of their text, and without the table being rewritten. */
+const TEXT_OIDS = '25, 1043';
+
 /**
  * How each of the tables is in the publication: which table it is, by what it was put in, and whether all of its changes
- * are sent. None of a table that does not exist, and of no table if there is no publication. The publication is altered
- * by another version of its row; which tables it has is not in there.
+ * are sent; whether tables inherit from it, whose rows are not; and what each mapped column is. Nothing if there is no
+ * publication. The publication is altered by another version of its row; which tables it has is not in there. Of a column
+ * whose values change with its modifier, the table is rewritten. Waits for no lock.
  */
 export async function publishedTables(
   sql: Sql,
-  { publication, tables }: { readonly publication: string; readonly tables: readonly TableName[] },
+  { publication, tables }: { readonly publication: string; readonly tables: readonly TableSpec[] },
   signal?: AbortSignal,
 ): Promise<Published> {
+  const columns = tables.flatMap(({ schema, name, key, columns }) =>
+    [...columns.keys()].map((column) => {
+      const isKey = key.some((part) => part.name === column);
+      return { entry: columnEntry(`${schema}.${name}`, column, isKey), schema, name, column };
+    }),
+  );
   const rows = await sql.query<{ name: string; published: string }>(
     `select wanted.schema || '.' || wanted.name as name,
+            case when c.oid is null then '${ABSENT}' else
             concat_ws('/', c.oid, case when pubinsert and pubupdate and pubdelete and pubtruncate then 'all' end,
                       case when c.relkind = 'p' then pubviaroot end,
                       (select string_agg(oid::text, ',' order by oid)
@@ -83,14 +95,48 @@ export async function publishedTables(
                                union all
                                select s.oid from pg_publication_namespace s where pnpubid = p.oid and pnnspid = n.oid
                                union all
-                               select p.oid where puballtables) as member)) as published
-       from pg_publication p, unnest($2::text[], $3::text[]) as wanted(schema, name)
+                               select p.oid where puballtables) as member),
+                      case when c.relkind = 'r' and exists (select from pg_inherits where inhparent = c.oid)
+                           then 'inherited' end)
+            end as published
+       from pg_publication p cross join unnest($2::text[], $3::text[]) as wanted(schema, name)
+       left join pg_namespace n on n.nspname = wanted.schema
+       left join pg_class c on c.relnamespace = n.oid and c.relname = wanted.name
+      where pubname = $1
+     union all
+     select wanted.entry,
+            concat_ws('/', a.attnum, case when a.atttypid in (${TEXT_OIDS}) then 'text' else a.atttypid::text end, a.xmin,
+                      case when c.relkind <> 'p' then c.relfilenode::text
+                           else (with recursive part as (select c.oid union all select inhrelid
+                                                           from pg_inherits join part on inhparent = part.oid)
+                                 select md5(string_agg(leaf.relfilenode::text, ',' order by leaf.oid))
+                                   from part join pg_class leaf on leaf.oid = part.oid) end)
+       from pg_publication, unnest($4::text[], $5::text[], $6::text[], $7::text[]) as wanted(entry, schema, name, col)
        join pg_namespace n on n.nspname = wanted.schema
        join pg_class c on c.relnamespace = n.oid and c.relname = wanted.name
+       join pg_attribute a on a.attrelid = c.oid and a.attname = wanted.col and a.attnum > 0 and not a.attisdropped
       where pubname = $1
      union all select '${PUBLICATION}', xmin::text from pg_publication where pubname = $1`,
-    [publication, tables.map(({ schema }) => schema), tables.map(({ name }) => name)],
+    [
+      publication,
+      tables.map(({ schema }) => schema),
+      tables.map(({ name }) => name),
+      columns.map(({ entry }) => entry),
+      columns.map(({ schema }) => schema),
+      columns.map(({ name }) => name),
+      columns.map(({ column }) => column),
+    ],
     signal,
   );
   return Object.fromEntries(rows.map(({ name, published }) => [name, published]));
+}
+
+/** What the table is called now; null: it is gone. */
+export async function nameOfTable(sql: Sql, oid: number): Promise<string | null> {
+  const [row] = await sql.query<{ name: string }>(
+    `select n.nspname || '.' || c.relname as name
+       from pg_class c join pg_namespace n on n.oid = c.relnamespace where c.oid = $1`,
+    [oid],
+  );
+  return row?.name ?? null;
 }

@@ -112,7 +112,10 @@ async function readTables(
                 'selectable', has_table_privilege(c.oid, 'select'),
                 'rowSecurity', row_security_active(c.oid),
                 'published', (
-                  select jsonb_build_object('columns', to_jsonb(p.attnames), 'filtered', p.rowfilter is not null)
+                  select jsonb_build_object(
+                           'listed', exists (select from pg_publication_rel r join pg_publication b on b.oid = r.prpubid
+                                              where b.pubname = $3 and r.prrelid = c.oid),
+                           'columns', to_jsonb(p.attnames), 'filtered', p.rowfilter is not null)
                     from pg_publication_tables p
                    where p.pubname = $3 and p.schemaname = wanted.schema and p.tablename = wanted.name)
               ) end)::text as facts

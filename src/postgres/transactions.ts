@@ -22,7 +22,7 @@ import {
 import { AppError } from '../core/errors.ts';
 import { LSN_ZERO, type Lsn, maxLsn } from '../core/lsn.ts';
 import { type Position, hex, positionPrefix } from '../core/position.ts';
-import type { Update } from './pgoutput.ts';
+import type { Delete, Insert, Update } from './pgoutput.ts';
 import { quoteTable } from './sql.ts';
 import type { StreamEvent } from './stream.ts';
 
@@ -49,6 +49,8 @@ export interface Transactions {
 
 export interface TransactionOptions {
   readonly epoch: number;
+  /** A table under the name that it is mapped by; null: nobody wants its changes. By default as it is named. */
+  readonly asMapped?: (relation: Relation) => Relation | null;
   /** Must the column's value be known? Asked only about an untouched TOASTed value without an old row. */
   readonly isMapped: (relation: Relation, column: string) => boolean;
 }
@@ -59,7 +61,11 @@ interface Open {
   lastOwnLsn: Lsn;
 }
 
-export function createTransactions({ epoch, isMapped }: TransactionOptions): Transactions {
+export function createTransactions({
+  epoch,
+  asMapped = (relation) => relation,
+  isMapped,
+}: TransactionOptions): Transactions {
   let open: Open | null = null;
   let skippedMessages = 0;
 
@@ -85,13 +91,15 @@ export function createTransactions({ epoch, isMapped }: TransactionOptions): Tra
         return { op: 'commit', transaction: info, endLsn: message.endLsn };
       }
       case 'insert':
-        return rowChange('c', message.relation, null, message.after, event.lsn);
       case 'update':
-        return rowChange('u', message.relation, message.before, fill(message), event.lsn);
-      case 'delete':
-        return rowChange('d', message.relation, message.before, null, event.lsn);
-      case 'truncate':
-        return { op: 't', relations: message.relations, ...placeOf('truncate', event.lsn) };
+      case 'delete': {
+        const relation = asMapped(message.relation);
+        return relation === null ? null : rowChange(message, relation, event.lsn);
+      }
+      case 'truncate': {
+        const relations = message.relations.flatMap((relation) => asMapped(relation) ?? []);
+        return { op: 't', relations, ...placeOf('truncate', event.lsn) };
+      }
       case 'message':
         if (message.transactional) {
           const { prefix, content } = message;
@@ -106,16 +114,20 @@ export function createTransactions({ epoch, isMapped }: TransactionOptions): Tra
     }
   }
 
-  function rowChange(
-    op: RowChange['op'],
-    relation: Relation,
-    before: Tuple | null,
-    after: Tuple | null,
-    lsn: Lsn,
-  ): RowChange {
+  function rowChange(message: Insert | Update | Delete, relation: Relation, lsn: Lsn): RowChange {
     // Field by field: a spread costs as much as decoding a cell.
-    const { position, ownLsn, transaction } = placeOf(op, lsn);
-    return { op, relation, before, after, position, ownLsn, transaction };
+    const { position, ownLsn, transaction } = placeOf(message.kind, lsn);
+    const place = (op: RowChange['op'], before: Tuple | null, after: Tuple | null) => {
+      return { op, relation, before, after, position, ownLsn, transaction };
+    };
+    switch (message.kind) {
+      case 'insert':
+        return place('c', null, message.after);
+      case 'update':
+        return place('u', message.before, fill(message, relation));
+      case 'delete':
+        return place('d', message.before, null);
+    }
   }
 
   function placeOf(what: string, lsn: Lsn): Pick<Change, 'position' | 'ownLsn' | 'transaction'> {
@@ -127,7 +139,7 @@ export function createTransactions({ epoch, isMapped }: TransactionOptions): Tra
   }
 
   /** The new row, untouched TOASTed values taken from the old one. */
-  function fill({ relation, before, after }: Update): Tuple {
+  function fill({ before, after }: Update, relation: Relation): Tuple {
     if (!after.includes(UNCHANGED)) return after;
     const whole = relation.replicaIdentity === 'f' ? before : null;
     return after.map((cell, index) => {

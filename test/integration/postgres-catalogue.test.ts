@@ -3,6 +3,7 @@ import { inspect } from 'node:util';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type ErrorCode, isAppError } from '../../src/core/errors.ts';
 import { formatLsn, parseLsn } from '../../src/core/lsn.ts';
+import { changedPublication, rewrittenColumns } from '../../src/core/source-identity.ts';
 import { type Database, openDatabase } from '../../src/postgres/client.ts';
 import { ensurePublication, missingTables, publishedTables } from '../../src/postgres/publication.ts';
 import { createSlot, dropSlot, inspectSlot } from '../../src/postgres/slot.ts';
@@ -36,7 +37,9 @@ beforeAll(async () => {
      create unique index expression on indexed ((code + 1));
      create schema "odd ""schema""";
      create table "odd ""schema"""."Ünïcode" (id int primary key);
-     insert into hidden select i, 'x' from generate_series(1, 1000) i`,
+     insert into hidden select i, 'x' from generate_series(1, 1000) i;
+     create publication listing for table
+       sound, unsound, hidden, parted, other_key, indexed, "odd ""schema"""."Ünïcode"`,
   );
   database = source.database;
   plain = `${source.name}_plain`;
@@ -182,7 +185,9 @@ describe('the publication', () => {
 
   it('has a table as it did, or tells the difference', async () => {
     const publication = 'seen';
-    const seen = () => publishedTables(database, { publication, tables: [sound, odd] });
+    const none = { key: [], columns: new Map() };
+    const tables = [sound, odd].map((table) => ({ ...table, ...none }));
+    const seen = () => publishedTables(database, { publication, tables });
     const run = (statement: string) => source.client.query(statement);
     const oddTable = '"odd ""schema"""."Ünïcode"';
     expect(await seen()).toEqual({});
@@ -214,9 +219,87 @@ describe('the publication', () => {
       states.add((await seen())['public.sound']);
     }
     expect(states.size).toBe(9);
+    const whole = (await seen())['public.sound'];
     await run('alter table sound rename to sound_away');
-    expect(Object.keys(await seen())).toEqual(['odd "schema".Ünïcode', 'publication']);
-    await run('alter table sound_away rename to sound; drop publication seen');
+    expect((await seen())['public.sound']).toBe('absent');
+    await run('alter table sound_away rename to sound; create table child () inherits (sound)');
+    expect((await seen())['public.sound']).toBe(`${whole ?? ''}/inherited`);
+    await run('drop table child');
+    expect((await seen())['public.sound']).toBe(whole);
+    await run('drop publication seen');
+  });
+
+  it('has columns as they were, or tells which are others, or rewritten', async () => {
+    const publication = 'columns';
+    await source.client
+      .query(`create table typed (id int primary key, value varchar(10), at timestamptz, n int,
+                          twice int generated always as (n * 2) stored);
+      create table halves (id int primary key, value text) partition by range (id);
+      create table half partition of halves for values from (0) to (10);
+      create publication columns for table typed, halves with (publish_via_partition_root = true)`);
+    const key = [{ name: 'id', kind: 'bigint' as const }];
+    const tables = [
+      spec(
+        'typed',
+        key,
+        new Map([
+          ['id', 'bigint'],
+          ['value', 'text'],
+          ['at', 'timestamp'],
+          ['twice', 'integer'],
+        ]),
+      ),
+      spec(
+        'halves',
+        key,
+        new Map([
+          ['id', 'bigint'],
+          ['value', 'text'],
+        ]),
+      ),
+    ].map((table) => ({ ...table, table: `public.${table.name}` }));
+    const changedBy = async (statement: string) => {
+      const before = await publishedTables(database, { publication, tables });
+      await source.client.query(statement);
+      const now = await publishedTables(database, { publication, tables });
+      const gap = changedPublication(before, now);
+      return (
+        gap ??
+        rewrittenColumns(before, now, tables)
+          .map(({ table, column }) => `${table}.${column}`)
+          .join()
+      );
+    };
+    for (const harmless of [
+      'vacuum full typed',
+      'alter table typed alter column value type varchar(20)',
+      'alter table typed alter column value type text',
+      'alter table typed alter column at set not null',
+      'alter table typed alter column id set statistics 10',
+      'alter table typed add column more uuid default gen_random_uuid()',
+      'alter table typed alter column more type text',
+      'analyze typed',
+      'truncate typed',
+      'create table other_half partition of halves for values from (10) to (20)',
+      'vacuum full half',
+    ])
+      expect(await changedBy(harmless), harmless).toBe('');
+    for (const [statement, column] of [
+      ['alter table typed alter column value type varchar(3)', 'public.typed.value'],
+      [`alter table typed alter column value type varchar(3) using value || ''`, 'public.typed.value'],
+      ['alter table typed alter column at type timestamptz(0)', 'public.typed.at'],
+      ['alter table typed drop column value; alter table typed add column value text', 'public.typed.value'],
+      ['alter table typed alter column twice set expression as (n * 3)', 'public.typed.twice'],
+      [`alter table halves alter column value type text using value || ''`, 'public.halves.value'],
+    ] as const)
+      expect(await changedBy(statement), statement).toBe(column);
+    await source.client.query('begin; lock table typed, halves in access exclusive mode');
+    await publishedTables(database, { publication, tables }, AbortSignal.timeout(2_000)).finally(() =>
+      source.client.query('rollback'),
+    );
+    expect(await changedBy('alter table typed alter column id type bigint using id + 1')).toMatch(
+      /^public\.typed\.id: a key/,
+    );
   });
 
   it('is not made for a slot that is older', async () => {
@@ -247,7 +330,21 @@ describe('tables', () => {
       spec('Ünïcode', [{ name: 'id', kind: 'bigint' }], new Map([['id', 'bigint']]), 'odd "schema"'),
       spec('hidden', [{ name: 'id', kind: 'bigint' }], new Map([['id', 'bigint']])),
     ];
-    expect(await checkTables(database, specs, source.name)).toEqual([]);
+    expect(await checkTables(database, specs, 'listing')).toEqual([]);
+    // Each could leave such a publication by a mere change of the table.
+    await source.client.query('create publication by_schema for tables in schema public, "odd ""schema"""');
+    for (const publication of [source.name, 'by_schema']) {
+      const problems = await checkTables(database, specs, publication);
+      expect(problems.map(({ message }) => message)).toEqual(
+        ['public.sound', 'odd "schema".Ünïcode', 'public.hidden'].map(
+          (name) =>
+            expect.stringContaining(
+              `The publication ${publication} does not list ${name} by its name`,
+            ) as string,
+        ),
+      );
+    }
+    await source.client.query('drop publication by_schema');
   });
 
   it('that are not have all of them at once', async () => {
@@ -266,7 +363,7 @@ describe('tables', () => {
       spec('indexed', [{ name: 'code', kind: 'bigint' }], new Map([['code', 'bigint']])),
       spec('parted', [{ name: 'id', kind: 'bigint' }], new Map([['id', 'bigint']])),
     ];
-    const problems = await checkTables(database, specs, source.name);
+    const problems = await checkTables(database, specs, 'listing');
     expect(problems.map(({ table, message }) => `${table ?? ''}: ${message}`)).toEqual([
       expect.stringMatching(/public\.absent: .*does not exist/),
       expect.stringMatching(/public\.unsound: Column at .*needs timestamp with time zone/),
@@ -320,7 +417,7 @@ describe('tables', () => {
       spec('sound', uuid, new Map([['id', 'uuid']])),
       spec('hidden', bigint, new Map([['id', 'bigint']])),
     ];
-    const problems = await checkTables(asPlain, specs, source.name);
+    const problems = await checkTables(asPlain, specs, 'listing');
     // Who has looked before it was enabled does not read less, but nothing.
     await expect(asPlain.query('select from public.hidden')).rejects.toThrow(code('POSTGRES_PRIVILEGE'));
     await asPlain.close();

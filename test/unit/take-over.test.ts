@@ -22,7 +22,7 @@ const recorded: SourceRecord = {
   acknowledged: '0/200',
   lastCommit: { lsn: '0/180', xid: 42 },
   loads: {},
-  published: {},
+  published: { 'public.entity': '16390/all', 'public.past': '16391/all' },
   askedAgain: null,
   refusedRequests: 0,
   xids: [],
@@ -59,6 +59,7 @@ async function begin(timeline: number, overlap: Extract<SourceDecision, { kind: 
     xids: () => [],
     ends: () => ({ entity: ['1000', '0'] }),
     loads: () => ({}),
+    published: () => ({ 'public.entity': '16390/all' }),
     requests: () => ({ askedAgain: null, refusedRequests: 0 }),
   });
   return { session, written };
@@ -103,4 +104,11 @@ it('how far the topics are written, with each acknowledgement', async () => {
   await session.record({ lsn: lsn(0x210n), lastCommit: null });
   for (const record of written.slice(1))
     expect(record).toMatchObject({ kind: 'source', ends: { entity: ['1000', '0'] } });
+});
+
+it('how the tables are published, and of one that is not mapped any more that it is not', async () => {
+  const { written } = await begin(1, null);
+  expect(written[1]).toMatchObject({
+    published: { 'public.entity': '16390/all', 'public.past': 'not mapped' },
+  });
 });

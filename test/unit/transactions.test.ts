@@ -3,6 +3,7 @@ import { describe, expect, it } from 'vitest';
 import { type Cell, type Relation, UNCHANGED } from '../../src/core/change.ts';
 import { isAppError } from '../../src/core/errors.ts';
 import { lsn, type Lsn } from '../../src/core/lsn.ts';
+import { mappedRelations } from '../../src/core/mapped-tables.ts';
 import type { PgoutputMessage } from '../../src/postgres/pgoutput.ts';
 import type { StreamEvent } from '../../src/postgres/stream.ts';
 import { createTransactions } from '../../src/postgres/transactions.ts';
@@ -159,6 +160,34 @@ describe('transactions', () => {
         after: ['a', UNCHANGED, 'c'],
       });
       expect(asked).toEqual(['entity.data']);
+    });
+  });
+
+  it('knows a mapped table by its oid, under whatever name it comes, and no other by its name', () => {
+    const renamed = { ...relation, name: 'entity_v1' };
+    const other = { ...relation, oid: 2 };
+    const mapped = new Map([[1, { schema: 'public', name: 'entity' }]]);
+    const asked: string[] = [];
+    const transactions = createTransactions({
+      epoch: 3,
+      asMapped: mappedRelations(mapped),
+      isMapped: (of, name) => asked.push(`${of.name}.${name}`) === 0,
+    });
+    const change = (own: number, of: Relation) =>
+      transactions.push(at(own, { kind: 'delete', relation: of, before: ['a', 'b', null] }));
+    transactions.push(begin(0x20));
+    expect(
+      transactions.push(update({ ...renamed, replicaIdentity: 'd' }, null, ['a', UNCHANGED, 'c'])),
+    ).toMatchObject({
+      relation: { name: 'entity' },
+    });
+    expect(asked).toEqual(['entity.data']);
+    expect(change(0x17, relation)).toMatchObject({ op: 'd', relation });
+    expect(change(0x18, renamed)).toMatchObject({ op: 'd', relation });
+    expect(change(0x1a, other)).toBeNull();
+    expect(transactions.push(at(0x1b, { kind: 'truncate', relations: [other, renamed] }))).toMatchObject({
+      op: 't',
+      relations: [relation],
     });
   });
 

@@ -28,7 +28,7 @@ export interface LoaderOptions {
   readonly mapping: Mapping;
   readonly sql: Sql;
   readonly recorded: Loads;
-  /** Leave out the older rows of tables that were never loaded. */
+  /** Leave out the older rows of tables of which nothing is recorded. */
   readonly skip: boolean;
   readonly log: Log;
 }
@@ -151,7 +151,8 @@ export function createLoader({ mapping, sql, recorded, skip, log }: LoaderOption
   };
 }
 
-function newLoad(skip: boolean): TableLoad {
+/** Of a table of which no row is known to be in Kafka. */
+export function newLoad(skip: boolean): TableLoad {
   return {
     state: skip ? 'skipped' : 'loading',
     cursor: null,

@@ -8,7 +8,13 @@ import { AppError } from '../../core/errors.ts';
 import type { Loads } from '../../core/loads.ts';
 import type { Mapping } from '../../core/mapping.ts';
 import { nextGeneration } from '../../core/position.ts';
-import type { ObservedSource, Published, SourceDecision } from '../../core/source-identity.ts';
+import {
+  changedPublication,
+  type ObservedSource,
+  type Published,
+  rewrittenColumns,
+  type SourceDecision,
+} from '../../core/source-identity.ts';
 import { lostEnds } from '../../core/topic-ends.ts';
 import type { KafkaClient } from '../../kafka/client.ts';
 import {
@@ -30,6 +36,7 @@ import { inspectSource, requireSource, type SourceInfo } from '../../postgres/so
 import { checkTables } from '../../postgres/tables.ts';
 import type { Log } from '../../runtime/log.ts';
 import { judgeSource } from './judge-source.ts';
+import { newLoad } from './loader.ts';
 
 export interface PrepareContext {
   readonly mapping: Mapping;
@@ -100,19 +107,38 @@ export async function prepare(
       const now = Date.now();
       const epoch = state.source?.epoch ?? nextGeneration(0, now);
       const session = nextGeneration(state.session, now);
-      await control.write([beginning(mapping, source, { epoch, session, ends })]);
+      const unmapped = state.source?.published ?? {};
+      await control.write([beginning(mapping, source, { epoch, session, published: unmapped, ends })]);
     }
     const deadLetters = deadLetterTopicSpec(mapping.deadLetterTopic, replicationFactor);
     const { created } = await ensureTopics(admin, [...dataTopics(mapping), deadLetters], signal);
     const generations = await nameGenerations(context, control, state, written);
-    const loads = await preparePublication(context, control, state, first);
+    const recordedLoads = await preparePublication(context, control, state, first);
     if (first) {
       await createSlot(sql, slot, signal);
       log.info({ topics: created, slot }, 'first start: topics, publication and slot are made');
     }
     const published = await publishedTables(sql, { publication, tables: mapping.tables }, signal);
+    const loads = { ...recordedLoads, ...loadsAnew(context, state, published) };
     return { state, observed, decision, loads, published, topics: generations };
   });
+}
+
+/**
+ * Of tables whose rows changed without the stream, even where their older rows were left out: nobody knows which changed.
+ * They are recorded together with how the tables are published now, by which this was found.
+ */
+function loadsAnew({ mapping, log }: PrepareContext, { source }: ControlState, published: Published): Loads {
+  const recorded = source?.published ?? {};
+  const unseen = changedPublication(recorded, published);
+  if (unseen !== null) throw sourceChanged(unseen);
+  const rewritten = rewrittenColumns(recorded, published, mapping.tables);
+  for (const { table, column } of rewritten)
+    log.warn(
+      { table, column },
+      'a column was replaced, retyped or rewritten: all rows of its table are published again',
+    );
+  return Object.fromEntries(rewritten.map(({ table }) => [table, newLoad(false)]));
 }
 
 /** Each topic's generation is written once, when it is first seen here: just created, or adopted empty. */
@@ -178,7 +204,7 @@ export async function requireTables(
 export function beginning(
   mapping: Mapping,
   { systemIdentifier, timeline, database }: SourceInfo,
-  { epoch, session, ends }: Pick<SourceRecord, 'epoch' | 'session' | 'ends'>,
+  { epoch, session, published, ends }: Pick<SourceRecord, 'epoch' | 'session' | 'published' | 'ends'>,
 ): ControlRecord {
   return {
     kind: 'source',
@@ -191,7 +217,7 @@ export function beginning(
     acknowledged: null,
     lastCommit: null,
     loads: {},
-    published: {},
+    published,
     askedAgain: null,
     refusedRequests: 0,
     xids: [],

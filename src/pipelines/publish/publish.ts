@@ -9,12 +9,12 @@
  * mapping, or missing rights end the service with one clear error.
  */
 import { setTimeout as delay } from 'node:timers/promises';
-import { type Relation, tableName } from '../../core/change.ts';
+import { tableName } from '../../core/change.ts';
 import { AppError, isAppError } from '../../core/errors.ts';
 import { formatLsn, LSN_ZERO } from '../../core/lsn.ts';
 import { createWrittenEnds, type WrittenEnds } from '../../core/topic-ends.ts';
+import { mappedRelations, tablesByOid } from '../../core/mapped-tables.ts';
 import type { Mapping } from '../../core/mapping.ts';
-import type { Published } from '../../core/source-identity.ts';
 import { maxRecordBytes, recordEncoder } from '../../core/records.ts';
 import { createKafka, type KafkaClient, type KafkaOptions } from '../../kafka/client.ts';
 import { type SourceRecord, unfinishedRecovery } from '../../kafka/control.ts';
@@ -41,7 +41,7 @@ import { checkSource, openControl, prepare, requireTables, sourceChanged } from 
 import { createRepublisher } from './republisher.ts';
 import { type Session, takeOver } from './take-over.ts';
 import { createVisibility, type Visibility } from './visibility.ts';
-import { watchPublication } from './watch-publication.ts';
+import { createPublicationWatch, type PublicationWatch } from './watch-publication.ts';
 
 export interface PublishOptions {
   readonly mapping: Mapping;
@@ -116,15 +116,29 @@ async function session(context: Context, signal: AbortSignal): Promise<void> {
     const { askedAgain = null, refusedRequests = 0, ends = {} } = prepared.state.source ?? {};
     const written = createWrittenEnds(ends);
     const requests = { askedAgain, refusedRequests };
+    const oids = tablesByOid(prepared.published, mapping.tables);
+    const publication = createPublicationWatch(prompt, mapping, oids, prepared.published);
     const taken = await takeOver(prepared, mapping, control, {
       xids: visibility.recorded,
       loads: loader.loads,
+      published: publication.seen,
       requests: () => requests,
       ends: written.ends,
     });
     log.info({ epoch: taken.epoch, session: taken.session, slot: mapping.source.slot }, 'streaming');
-    const { topics, published, observed } = prepared;
-    const running = { prompt, visibility, loader, requests, topics, topicsChanged, published, written };
+    const { topics, observed } = prepared;
+    const asMapped = mappedRelations(oids);
+    const running = {
+      prompt,
+      visibility,
+      loader,
+      requests,
+      topics,
+      topicsChanged,
+      publication,
+      asMapped,
+      written,
+    };
     await publish(context, stream, taken, running, observed.database);
   } finally {
     await stream?.close();
@@ -137,7 +151,8 @@ interface Running {
   readonly visibility: Visibility;
   readonly loader: Loader;
   readonly requests: { -readonly [Of in 'askedAgain' | 'refusedRequests']: SourceRecord[Of] };
-  readonly published: Published;
+  readonly publication: PublicationWatch;
+  readonly asMapped: ReturnType<typeof mappedRelations>;
   readonly topics: ReadonlyMap<string, string>;
   /** Aborted when they are not what they were: nothing more is sent to them. */
   readonly topicsChanged: AbortController;
@@ -148,7 +163,7 @@ async function publish(
   { mapping, reader, client, log }: Context,
   stream: ReplicationStream,
   taken: Session,
-  { prompt, visibility, loader, requests, published, topics, topicsChanged, written }: Running,
+  { prompt, visibility, loader, requests, publication, asMapped, topics, topicsChanged, written }: Running,
   database: string,
 ): Promise<void> {
   const { epoch, session } = taken;
@@ -165,7 +180,6 @@ async function publish(
       throw error;
     });
   const mapped = new Map(mapping.tables.map((table) => [table.table, table]));
-  const shown = new Map<number, Relation>();
   const encoder = recordEncoder(mapping, { name: topicPrefix, database, epoch, session });
   const republisher = createRepublisher({
     mapping,
@@ -186,16 +200,16 @@ async function publish(
       events: stream,
       transactions: createTransactions({
         epoch,
+        asMapped,
         isMapped: ({ schema, name }, column) => mapped.get(`${schema}.${name}`)?.columns.has(column) ?? false,
       }),
       encoder,
       async checkRelation(relation) {
-        const table = mapped.get(tableName(relation));
-        const before = shown.get(relation.oid);
-        if (before !== undefined && tableName(before) !== table?.table) throw tableRenamed(before, relation);
+        const known = asMapped(relation);
+        const table = known === null ? undefined : mapped.get(tableName(known));
         if (table === undefined) return;
-        checkRelation(relation, table, before);
-        shown.set(relation.oid, relation);
+        checkRelation(relation, table);
+        await publication.look();
         // The columns are the stream's; key and identity can only be seen as they are now, which is enough: whoever
         // changes them makes the stream announce the table again.
         const [problem] = await checkKey(prompt, table);
@@ -239,7 +253,7 @@ async function publish(
           visibility.watch(signal),
           loader.run(signal),
           watched(signal),
-          watchPublication(prompt, mapping, published, signal),
+          publication.run(signal),
           watchEnds(client, topics, written.ends, signal),
         ]);
       },
@@ -262,13 +276,6 @@ function gapOf(error: unknown): string | null {
   if (!isAppError(error, 'SOURCE_CHANGED') && !isAppError(error, 'KAFKA_TOPIC_CHANGED')) return null;
   const { reason } = error.context;
   return typeof reason === 'string' ? reason : null;
-}
-
-function tableRenamed(before: Relation, now: Relation): AppError {
-  const table = tableName(before);
-  return new AppError('POSTGRES_SCHEMA', `Table ${table} is called ${tableName(now)} now.`, {
-    context: { table },
-  });
 }
 
 /**

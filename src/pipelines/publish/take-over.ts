@@ -7,6 +7,7 @@ import type { Safe } from '../../core/acknowledgements.ts';
 import { formatLsn, type Lsn, LSN_ZERO } from '../../core/lsn.ts';
 import { nextGeneration } from '../../core/position.ts';
 import type { Mapping } from '../../core/mapping.ts';
+import { type Published, unmappedTables } from '../../core/source-identity.ts';
 import type { ControlWriter, SourceRecord } from '../../kafka/control.ts';
 import { recordedSource } from './judge-source.ts';
 import type { Prepared } from './prepare.ts';
@@ -27,13 +28,14 @@ export interface SessionState {
   /** Received, and seen by no snapshot yet. */
   readonly xids: () => SourceRecord['xids'];
   readonly loads: (acknowledged: Lsn) => Loads;
+  readonly published: () => Published;
   readonly requests: () => Pick<SourceRecord, 'askedAgain' | 'refusedRequests'>;
   readonly ends: () => SourceRecord['ends'];
 }
 
 /** Durable when resolved: from here on every record of an older session is stale. */
 export async function takeOver(
-  { state, observed, decision, published }: Prepared,
+  { state, observed, decision }: Prepared,
   mapping: Mapping,
   control: ControlWriter,
   current: SessionState,
@@ -45,6 +47,7 @@ export async function takeOver(
   const overlap = decision.kind === 'continue' ? decision.overlap : null;
   const lastCommit = overlap && { lsn: formatLsn(overlap.lsn), xid: overlap.xid };
 
+  const unmapped = unmappedTables(recorded?.published ?? {}, mapping.tables);
   let found: Pick<SourceRecord, 'gap'> = {};
   const source = (safe: Safe): SourceRecord => ({
     systemIdentifier: observed.systemIdentifier,
@@ -59,7 +62,7 @@ export async function takeOver(
         ? (lastCommit ?? recorded?.lastCommit ?? null)
         : { lsn: formatLsn(safe.lastCommit.commitLsn), xid: safe.lastCommit.xid },
     loads: current.loads(safe.lsn),
-    published,
+    published: { ...unmapped, ...current.published() },
     ...current.requests(),
     xids: current.xids(),
     ends: current.ends(),

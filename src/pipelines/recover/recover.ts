@@ -11,6 +11,7 @@
  * What was deleted in the gap is found by the comparison alone. On failure: as `Sql` and `ControlWriter`.
  */
 import type { Mapping } from '../../core/mapping.ts';
+import { unmappedTables } from '../../core/source-identity.ts';
 import { toTopicEnds } from '../../core/topic-ends.ts';
 import { type ControlWriter, unfinishedRecovery } from '../../kafka/control.ts';
 import type { Graph } from '../../neo4j/client.ts';
@@ -31,6 +32,8 @@ export async function beginRecovery(
   const { next, source, control: recorded, lostTopics } = gap;
   // Behind them all rows are published again, and nowhere else may a graph go on.
   const kept = gap.ranges.filter(({ topic }) => recorded.topics.has(topic) && !lostTopics.includes(topic));
+  // Of these nothing is compared.
+  const unmapped = unmappedTables(recorded.source?.published ?? {}, mapping.tables);
   // First: without it no publisher goes on from what it recorded.
   if (gap.slot !== null) await dropSlot(sql, mapping.source.slot);
   await control.forgetTopics(lostTopics);
@@ -47,7 +50,7 @@ export async function beginRecovery(
         return { topic, partition, low: low.toString(), end: end.toString() };
       }),
     },
-    beginning(mapping, source, { ...next, ends: toTopicEnds(kept) }),
+    beginning(mapping, source, { ...next, published: unmapped, ends: toTopicEnds(kept) }),
   ]);
   return next.epoch;
 }

@@ -1,6 +1,14 @@
 import { describe, expect, it } from 'vitest';
 import { parseLsn } from '../../../src/core/lsn.ts';
-import { decideSource, type ObservedSource, type RecordedSource } from '../../../src/core/source-identity.ts';
+import {
+  changedPublication,
+  columnEntry,
+  decideSource,
+  unmappedTables,
+  type ObservedSource,
+  type RecordedSource,
+  rewrittenColumns,
+} from '../../../src/core/source-identity.ts';
 
 const recorded: RecordedSource = {
   epoch: 3,
@@ -126,5 +134,69 @@ describe('the source is', () => {
   ])('a gap: promoted %s', (_, change, reason) => {
     const decision = decideSource(recorded, { ...promoted, ...change }, true);
     expect(decision).toEqual({ kind: 'gap', reason: expect.stringMatching(reason) as string });
+  });
+});
+
+it('a table that is not mapped any more is recorded as such, and is a gap once it is back', () => {
+  const all = {
+    a: '1/all/7',
+    b: '2/all/8',
+    [columnEntry('b', 'kind', false)]: '2/25/7/9',
+    publication: '740',
+  };
+  const without = { a: '1/all/7', publication: '740' };
+  expect(changedPublication(all, without)).toBeNull();
+  const unmapped = unmappedTables(all, [{ table: 'a' }]);
+  expect(unmapped).toEqual({ b: 'not mapped' });
+  const kept = { ...without, ...unmapped };
+  expect(unmappedTables(kept, [{ table: 'a' }])).toEqual(unmapped);
+  expect(changedPublication(kept, without)).toBeNull();
+  const back = /^b: was not mapped for a while/;
+  expect(changedPublication(kept, all)).toMatch(back);
+  // After a recovery that did not compare it.
+  const begun = { ...recorded, acknowledged: null, published: unmapped };
+  expect(decideSource(begun, { ...observed, published: without }, true).kind).toBe('first-start');
+  expect(decideSource(begun, { ...observed, published: all }, true)).toEqual({
+    kind: 'gap',
+    reason: expect.stringMatching(back) as string,
+  });
+  expect(unmappedTables(kept, [{ table: 'a' }, { table: 'b' }])).toEqual({});
+});
+
+it('a table that is absent is a gap', () => {
+  expect(changedPublication({ b: '1/all/8' }, { b: 'absent' })).toMatch(/^b: not published/);
+});
+
+describe('a mapped column', () => {
+  const tables = [
+    {
+      table: 'public.entity',
+      columns: new Map([
+        ['id', 'uuid'],
+        ['kind', 'any'],
+      ]),
+    },
+  ];
+  const kind = columnEntry('public.entity', 'kind', false);
+  const id = columnEntry('public.entity', 'id', true);
+
+  it.each<[string, string | undefined, string | undefined, boolean]>([
+    ['as it was', '2/text/740/16390', '2/text/740/16390', false],
+    ['in another place', '2/text/740/16390', '7/text/740/16390', true],
+    ['of another type', '2/text/740/16390', '2/20/740/16390', true],
+    ['rewritten', '2/text/740/16390', '2/text/741/16391', true],
+    ['described anew', '2/text/740/16390', '2/text/741/16390', false],
+    ['of a table that was written anew', '2/text/740/16390', '2/text/740/16391', false],
+    ['that was not mapped', undefined, '2/text/740/16390', false],
+    ['that is not there, or not mapped any more', '2/text/740/16390', undefined, false],
+  ])('%s: %j, then %j', (_, before, now, rewritten) => {
+    const of = (entry: string, text: string | undefined) => (text === undefined ? {} : { [entry]: text });
+    const found = rewrittenColumns(of(kind, before), of(kind, now), tables);
+    expect(found).toEqual(rewritten ? [{ table: 'public.entity', column: 'kind' }] : []);
+    expect(changedPublication(of(kind, before), of(kind, now))).toBeNull();
+    const gap = changedPublication(of(id, before), of(id, now));
+    if (rewritten) expect(gap).toMatch(/^public\.entity\.id: a key that was replaced, retyped or rewritten/);
+    else expect(gap).toBeNull();
+    expect(rewrittenColumns(of(id, before), of(id, now), tables)).toEqual([]);
   });
 });
