@@ -4,6 +4,7 @@
  */
 import { AppError } from './errors.ts';
 import { type Op, type Relation, type TransactionInfo, type Tuple, UNCHANGED } from './change.ts';
+import { incompleteChange } from './incomplete.ts';
 import { formatLsn, type Lsn } from './lsn.ts';
 import { isPosition, parsePosition, type Position } from './position.ts';
 import { wireEncoder } from './values.ts';
@@ -13,7 +14,7 @@ export type WireValue = string | number | boolean | null;
 export type WireRow = Readonly<Record<string, WireValue>>;
 
 export interface RowEncoder {
-  /** The key columns as a JSON object, in the mapping's order. */
+  /** The key columns as a JSON object, in the mapping's order. Throws SOURCE_CHANGED if one is null. */
   readonly key: (tuple: Tuple) => string;
   /** All published columns as a JSON object, without those whose value is unknown (untouched TOAST, not mapped). */
   readonly row: (tuple: Tuple) => string;
@@ -45,7 +46,16 @@ export function rowEncoder(relation: Relation, key: readonly string[]): RowEncod
     }
     return text + '}';
   };
-  return { key: object(keyFields), row: object(fields) };
+  const keyObject = object(keyFields);
+  return {
+    key(tuple) {
+      // A key is never null: the old row of a partition holds nulls where its replica identity ends.
+      if (keyFields.some(({ index }) => tuple[index] === null))
+        throw incompleteChange(relation, `its key (${key.join(', ')})`);
+      return keyObject(tuple);
+    },
+    row: object(fields),
+  };
 }
 
 /** What all records of one publisher session say about their source. */

@@ -17,6 +17,7 @@ import {
   truncateKey,
 } from './envelope.ts';
 import { AppError } from './errors.ts';
+import { incompleteChange } from './incomplete.ts';
 import { keyJson, type KeyParts } from './keys.ts';
 import type { Mapping, TableMapping } from './mapping.ts';
 import type { Position } from './position.ts';
@@ -31,6 +32,8 @@ export interface DataRecord {
 }
 
 export interface RecordEncoder {
+  /** Called with each relation as the stream announces it, before the changes that refer to it. */
+  readonly announced: (relation: Relation) => void;
   /**
    * Records of a row change or truncate; none for a table that is not mapped, or for a message. An update that would be
    * too large with its old row goes without.
@@ -68,6 +71,10 @@ export function recordEncoder(mapping: Mapping, origin: Origin): RecordEncoder {
   const byName = new Map(mapping.tables.map((table) => [table.table, table]));
   const mostBytes = maxRecordBytes(mapping);
   const versions = new WeakMap<Relation, Table | 'unmapped'>();
+  /** By mapped table: partitions, by oid, whose updates may change the key without saying so. */
+  const blind = new Map<TableMapping, Set<number>>();
+  /** A table that was just announced, and what was announced behind it. */
+  let latest: { readonly table: TableMapping; readonly behind: Relation[] } | null = null;
   let ofTransaction: { readonly transaction: TransactionInfo; readonly encode: SourceEncoder } | null = null;
   let ofChange: { readonly table: string; readonly position: Position; readonly source: string } | null =
     null;
@@ -79,6 +86,29 @@ export function recordEncoder(mapping: Mapping, origin: Origin): RecordEncoder {
     const version = table === undefined ? 'unmapped' : versionOf(relation, table);
     versions.set(relation, version);
     return version;
+  }
+
+  function announced(relation: Relation): void {
+    const table = byName.get(tableName(relation));
+    if (table !== undefined) latest = { table, behind: [] };
+    else latest?.behind.push(relation);
+  }
+
+  /**
+   * A partition is announced between its table and a row's change, with the replica identity that its rows are written
+   * with; what is announced for a truncate of several tables need not be one.
+   */
+  function learnPartitions(change: Change): void {
+    if (latest === null) return;
+    const { table, behind } = latest;
+    latest = null;
+    if (change.op === 'm' || change.op === 't' || tableName(change.relation) !== table.table) return;
+    const partitions = blind.get(table) ?? new Set();
+    blind.set(table, partitions);
+    for (const relation of behind) {
+      if (isIdentified(relation, table)) partitions.delete(relation.oid);
+      else partitions.add(relation.oid);
+    }
   }
 
   /** Rows that answer a request all have its position. */
@@ -111,7 +141,8 @@ export function recordEncoder(mapping: Mapping, origin: Origin): RecordEncoder {
     const { topic } = table.mapping;
     const { before, after, position, op } = change;
     const source = sourceOf(change, table.mapping);
-    if (op !== 'c' && op !== 'r' && !table.identified) throw keyNotSent(table.mapping);
+    const keySent = table.identified && (before !== null || !blind.get(table.mapping)?.size);
+    if ((op === 'u' || op === 'd') && !keySent) throw keyNotSent(table.mapping);
     const created = (kind: 'c' | 'u' | 'r', key: string, old: string | null, now: string): DataRecord => {
       return { topic, key, value: envelope(kind, old, now, source, nowMs), position };
     };
@@ -131,7 +162,9 @@ export function recordEncoder(mapping: Mapping, origin: Origin): RecordEncoder {
   }
 
   return {
+    announced,
     encode(change, nowMs) {
+      learnPartitions(change);
       if (change.op === 'm') return [];
       if (change.op === 't') return change.relations.flatMap((relation) => truncate(relation, change, nowMs));
       return row(change, nowMs);
@@ -146,16 +179,14 @@ export function recordEncoder(mapping: Mapping, origin: Origin): RecordEncoder {
 
 function versionOf(relation: Relation, mapping: TableMapping): Table {
   const keys = mapping.key.map(({ name }) => name);
-  const identity = new Set(relation.columns.filter((c) => c.identity).map((c) => c.name));
-  const identified = relation.replicaIdentity === 'f' || keys.every((name) => identity.has(name));
-  return { mapping, rows: rowEncoder(relation, keys), identified };
+  return { mapping, rows: rowEncoder(relation, keys), identified: isIdentified(relation, mapping) };
 }
 
-function keyNotSent({ table, key }: TableMapping): AppError {
-  const columns = key.map(({ name }) => name).join(', ');
-  return new AppError(
-    'POSTGRES_REPLICA_IDENTITY',
-    `A change of ${table} came without the old values of its key (${columns}): its replica identity lacks them.`,
-    { context: { table } },
-  );
+function isIdentified({ replicaIdentity, columns }: Relation, { key }: TableMapping): boolean {
+  const identity = new Set(columns.filter((c) => c.identity).map((c) => c.name));
+  return replicaIdentity === 'f' || key.every(({ name }) => identity.has(name));
+}
+
+function keyNotSent({ schema, name, key }: TableMapping): AppError {
+  return incompleteChange({ schema, name }, `its old key (${key.map((column) => column.name).join(', ')})`);
 }

@@ -2,6 +2,7 @@
 import { type Relation, tableName } from '../core/change.ts';
 import { AppError, type ErrorCode } from '../core/errors.ts';
 import type { ColumnKind, TableMapping } from '../core/mapping.ts';
+import { notSent, type PartitionFacts, partitionProblems } from './partition-rules.ts';
 import { type TableName, quoteIdentifier, quoteTable } from './sql.ts';
 
 export type TableSpec = Pick<TableMapping, 'schema' | 'name' | 'key' | 'columns'>;
@@ -33,6 +34,8 @@ export interface TableFacts extends TableName {
     readonly replicaIdentity: Relation['replicaIdentity'];
     /** The columns of that identity, where it is an index or the primary key. */
     readonly identityColumns: readonly string[];
+    /** Those that hold rows; none of a table that is not partitioned. */
+    readonly partitions: readonly PartitionFacts[];
     readonly columns: readonly ColumnFacts[];
     /** Column sets of valid, immediate, unconditional unique indexes. */
     readonly uniqueKeys: readonly (readonly string[])[];
@@ -239,21 +242,19 @@ export function keyProblems(facts: TableFacts, spec: TableSpec): Problem[] {
     problem('POSTGRES_SCHEMA', `Key column ${name} of ${table} may be null: ${notNull}`);
   }
 
-  if (found.replicaIdentity !== 'f') {
-    const large = [...spec.columns.keys()].filter((name) => columns.get(name)?.toastable === true);
-    const unknown = key.filter((name) => !found.identityColumns.includes(name));
-    const full = `alter table ${quoted} replica identity full;`;
-    if (large.length > 0) {
-      const why = `Large values of ${large.join(', ')} in ${table} are not sent with every update`;
-      problem('POSTGRES_REPLICA_IDENTITY', `${why}: ${full}`);
-    } else if (unknown.length > 0) {
-      problem(
-        'POSTGRES_REPLICA_IDENTITY',
-        `Deletes from ${table} do not carry its key (${keyList}): ${full}`,
-      );
-    }
+  const large = [...spec.columns.keys()].filter((name) => columns.get(name)?.toastable === true);
+  const wanted = { key, large };
+  const lacks = notSent(found, wanted);
+  const full = `alter table ${quoted} replica identity full;`;
+  if (lacks === 'large values') {
+    const why = `Large values of ${large.join(', ')} in ${table} are not sent with every update`;
+    problem('POSTGRES_REPLICA_IDENTITY', `${why}: ${full}`);
   }
-  return problems;
+  if (lacks === 'key') {
+    problem('POSTGRES_REPLICA_IDENTITY', `Deletes from ${table} do not carry its key (${keyList}): ${full}`);
+  }
+  const ofPartitions = partitionProblems(spec, found.partitions, wanted);
+  return [...problems, ...ofPartitions.map((each) => ({ table, ...each }))];
 }
 
 /** After a DDL in the stream. Throws AppError POSTGRES_SCHEMA naming the table and the column. */

@@ -30,10 +30,28 @@ export async function checkTables(
   ];
 }
 
-/** Key and replica identity as they are now, after a DDL in the stream. */
-export async function checkKey(sql: Sql, spec: TableSpec): Promise<readonly Problem[]> {
-  const facts = await readTables(sql, [spec], '');
-  return facts.flatMap((found) => keyProblems(found, spec));
+/** Keys, replica identities and partitions as they are now, whatever is published. */
+export async function checkKeys(sql: Sql, specs: readonly TableSpec[]): Promise<readonly Problem[]> {
+  const facts = await readTables(sql, specs, '');
+  return specs.flatMap((spec, index) => {
+    const found = facts[index];
+    return found === undefined ? [] : keyProblems(found, spec);
+  });
+}
+
+/** Those of them that are partitioned. */
+export async function partitionedTables<Table extends TableName>(
+  sql: Sql,
+  tables: readonly Table[],
+): Promise<readonly Table[]> {
+  const found = await sql.query<TableName>(
+    `select nspname as schema, relname as name from unnest($1::text[], $2::text[]) as wanted(schema, name)
+       join pg_namespace n on n.nspname = wanted.schema
+       join pg_class c on c.relnamespace = n.oid and c.relname = wanted.name
+      where c.relkind = 'p'`,
+    namesOf(tables),
+  );
+  return tables.filter((t) => found.some(({ schema, name }) => schema === t.schema && name === t.name));
 }
 
 /** About how many rows there are in all: as the last analyze saw them, small tables counted. */
@@ -79,12 +97,20 @@ async function readTables(
                 'unlogged', c.relpersistence <> 'p',
                 'inherited', c.relkind = 'r' and exists (select from pg_inherits where inhparent = c.oid),
                 'replicaIdentity', c.relreplident,
-                'identityColumns', coalesce((
-                  select jsonb_agg(distinct a.attname)
-                    from pg_index i join pg_attribute a on a.attrelid = c.oid and a.attnum = any (i.indkey)
-                   where i.indrelid = c.oid
-                     and case c.relreplident when 'd' then i.indisprimary when 'i' then i.indisreplident else false end
-                ), '[]'),
+                'identityColumns', ${identityColumnsOf('c')},
+                'partitions', (
+                  -- pg_partition_tree would wait for whoever has locked one.
+                  with recursive part (oid) as (
+                    select inhrelid from pg_inherits
+                     where c.relkind = 'p' and inhparent = c.oid and not inhdetachpending
+                    union all
+                    select inhrelid from part join pg_inherits on inhparent = part.oid where not inhdetachpending)
+                  select coalesce(jsonb_agg(jsonb_build_object(
+                           'schema', s.nspname, 'name', l.relname,
+                           'unlogged', l.relpersistence <> 'p', 'replicaIdentity', l.relreplident,
+                           'identityColumns', ${identityColumnsOf('l')}) order by s.nspname, l.relname), '[]')
+                    from part join pg_class l on l.oid = part.oid join pg_namespace s on s.oid = l.relnamespace
+                   where l.relkind = 'r'),
                 'columns', (
                   select coalesce(jsonb_agg(jsonb_build_object(
                            'name', a.attname, 'typeOid', a.atttypid::bigint, 'type', format_type(a.atttypid, a.atttypmod),
@@ -126,6 +152,16 @@ async function readTables(
     [...namesOf(tables), publication],
   );
   return rows.map(({ facts }) => JSON.parse(facts) as TableFacts);
+}
+
+/** As JSON; `of`: the alias of a pg_class. */
+function identityColumnsOf(of: string): string {
+  return `coalesce((
+            select jsonb_agg(distinct a.attname)
+              from pg_index i join pg_attribute a on a.attrelid = ${of}.oid and a.attnum = any (i.indkey)
+             where i.indrelid = ${of}.oid
+               and case ${of}.relreplident when 'd' then i.indisprimary when 'i' then i.indisreplident else false end
+          ), '[]')`;
 }
 
 function namesOf(tables: readonly TableName[]): [string[], string[]] {

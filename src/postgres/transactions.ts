@@ -7,8 +7,8 @@
  * Guarantee: positions ascend from transaction to transaction and never descend within one; rows of one multi-insert
  * share an own LSN. An `after` row is whole: a TOASTed value that an update did not touch is taken from the old row.
  *
- * On failure: a sequence that cannot be, AppError STREAM_PROTOCOL; an untouched value of a mapped column without an
- * old row, AppError POSTGRES_REPLICA_IDENTITY with the statement that mends it.
+ * On failure: a sequence that cannot be, AppError STREAM_PROTOCOL; an untouched value of a mapped column that
+ * the old row does not hold, AppError SOURCE_CHANGED: nothing holds it.
  */
 import {
   type Change,
@@ -17,13 +17,12 @@ import {
   type TransactionInfo,
   type Tuple,
   UNCHANGED,
-  tableName,
 } from '../core/change.ts';
 import { AppError } from '../core/errors.ts';
+import { incompleteChange } from '../core/incomplete.ts';
 import { LSN_ZERO, type Lsn, maxLsn } from '../core/lsn.ts';
 import { type Position, hex, positionPrefix } from '../core/position.ts';
 import type { Delete, Insert, Update } from './pgoutput.ts';
-import { quoteTable } from './sql.ts';
 import type { StreamEvent } from './stream.ts';
 
 /** All changes of the transaction were handed out before. */
@@ -146,8 +145,10 @@ export function createTransactions({
       if (cell !== UNCHANGED) return cell;
       const column = relation.columns[index];
       const old = whole?.[index];
-      if (old !== undefined && old !== UNCHANGED) return old;
-      if (column === undefined || isMapped(relation, column.name)) throw missingOldRow(relation);
+      // What was not touched was not null: the old row of a partition holds nulls where its replica identity ends.
+      if (old != null && old !== UNCHANGED) return old;
+      if (column === undefined || isMapped(relation, column.name))
+        throw incompleteChange(relation, 'a large value that it did not touch');
       return cell;
     });
   }
@@ -162,14 +163,4 @@ export function createTransactions({
 
 function outOfOrder(what: string, where: string): AppError {
   return new AppError('STREAM_PROTOCOL', `PostgreSQL sent a ${what} ${where}.`);
-}
-
-function missingOldRow(relation: Relation): AppError {
-  const table = tableName(relation);
-  return new AppError(
-    'POSTGRES_REPLICA_IDENTITY',
-    `An update of ${table} came without the large value it did not touch: ` +
-      `alter table ${quoteTable(relation)} replica identity full;`,
-    { context: { table } },
-  );
 }

@@ -354,6 +354,39 @@ describe('the publication', () => {
   });
 });
 
+describe('a partition', () => {
+  it('that is made without its replica identity is named; what lacks its key in the WAL is never published', async () => {
+    const platform = await platformOn(servers().databaseUrl);
+    await platform.sql.query(
+      `alter table entity rename to entity_rest; alter table entity_rest rename constraint entity_pkey to rest_pkey;
+       create table entity (like entity_rest including defaults, primary key (id)) partition by list (id);
+       alter table entity attach partition entity_rest default; alter table entity replica identity full`,
+    );
+    const publisher = await publishing(platform);
+    const id = '00000000-0000-0000-0000-000000000001';
+    await platform.sql.query(
+      `create table entity_one partition of entity for values in ('${id}');
+       create unique index one_at on entity_one (last_updated_at)`,
+    );
+    expect(await publisher.exited).toBe(1);
+    expect(publisher.stderr()).toMatch(
+      /public\.entity_one: alter table "public"\."entity_one" replica identity full;/,
+    );
+    await platform.sql.query(`alter table entity_one replica identity full`);
+    const again = await publishing(platform);
+    await platform.sql.query(`insert into entity values ('${id}', 'ttp', '{}', '{}', now(), now())`);
+    if (RECOVERED) await projected(platform);
+    await platform.sql.query(
+      `begin; alter table entity_one replica identity using index one_at; delete from entity where id = '${id}';
+       alter table entity_one replica identity full; commit`,
+    );
+    const reason = /a change of public\.entity is in the WAL without its key \(id\)/;
+    await expectStopped(again, reason);
+    await expectRefused(platform, reason);
+    if (RECOVERED) await expectRecovered(platform);
+  });
+});
+
 describe('the server', () => {
   it('is another cluster, without and with such a slot', async () => {
     const other = await cluster.create('other');

@@ -10,7 +10,7 @@ import { createSlot, dropSlot, inspectSlot } from '../../src/postgres/slot.ts';
 import { inspectSource, requireSource } from '../../src/postgres/source.ts';
 import { openStream } from '../../src/postgres/stream.ts';
 import type { TableSpec } from '../../src/postgres/table-rules.ts';
-import { checkTables, estimateRows } from '../../src/postgres/tables.ts';
+import { checkKeys, checkTables, estimateRows, partitionedTables } from '../../src/postgres/tables.ts';
 import { connect as openRaw, createSource, type Source, withDatabase } from '../support/postgres-source.ts';
 
 const code = (wanted: ErrorCode) => expect.toSatisfy((error: unknown) => isAppError(error, wanted)) as Error;
@@ -389,6 +389,45 @@ describe('tables', () => {
         message: expect.stringMatching(/public\.unsound has child tables/) as string,
       }),
     ]);
+  });
+
+  it('whose partitions have less in the WAL than they have themselves are named, and so are those', async () => {
+    const run = (sql: string) => source.client.query(sql);
+    const sections = spec(
+      'sections',
+      [{ name: 'id', kind: 'bigint' }],
+      new Map([
+        ['id', 'bigint'],
+        ['data', 'text'],
+      ] as const),
+    );
+    const problems = async () =>
+      (await checkKeys(database, [sections])).map(({ code, message }) => `${code} ${message}`);
+    await run(
+      `create table sections (id int primary key, data text, other int not null default 0) partition by range (id);
+       create table section_0 partition of sections for values from (0) to (10);
+       create table section_1 partition of sections for values from (10) to (30) partition by range (id);
+       create table section_10 partition of section_1 for values from (10) to (20);
+       create unlogged table section_11 partition of section_1 for values from (20) to (30);
+       alter table sections replica identity full; alter table section_0 replica identity full;
+       alter table section_11 replica identity full;`,
+    );
+    expect(await partitionedTables(database, [spec('sound', uuid, new Map()), sections])).toEqual([sections]);
+    expect(await problems()).toEqual([
+      expect.stringMatching(/^POSTGRES_SCHEMA .*unlogged.*: public\.section_11: /),
+      expect.stringMatching(/^POSTGRES_REPLICA_IDENTITY .* of data .*: public\.section_10: /),
+    ]);
+    await run(`alter table section_10 replica identity full; alter table section_11 set logged`);
+    expect(await problems()).toEqual([]);
+    // Who has locked one is not waited for.
+    await run('begin; lock table section_0');
+    expect(await problems()).toEqual([]);
+    await run('rollback');
+    await run(
+      `create unique index by_other on section_0 (other); alter table section_0 replica identity using index by_other`,
+    );
+    expect(await problems()).toEqual([expect.stringMatching(/: public\.section_0: /)]);
+    await run('drop table sections');
   });
 
   it('whose columns or rows the publication leaves out are named', async () => {

@@ -279,6 +279,42 @@ describe.concurrent('the stream', () => {
     await stream.close();
   });
 
+  it('announces each partition right behind its table, with the replica identity that its rows are written with', async ({
+    onTestFinished,
+  }) => {
+    const source = await own(onTestFinished);
+    const stream = await source.open();
+    await source.client.query(
+      `alter publication ${source.name} set (publish_via_partition_root = true);
+       create table parted (id int primary key, note text, code int not null) partition by range (id);
+       create table low partition of parted for values from (0) to (10);
+       create table high partition of parted for values from (10) to (20);
+       create unique index high_code on high (code);
+       alter table parted replica identity full; alter table low replica identity full;
+       alter table high replica identity using index high_code;
+       insert into parted values (1, 'a', 1), (11, 'b', 2);
+       update parted set id = id + 1; delete from parted`,
+    );
+    const messages = await readMessages(
+      stream,
+      (all) => all.filter(({ kind }) => kind === 'delete').length === 2,
+    );
+    expect(
+      messages.flatMap<unknown>((m) => {
+        if (m.kind === 'relation') return [`${m.relation.name} ${m.relation.replicaIdentity}`];
+        if (m.kind === 'insert') return [`${m.relation.name} c`];
+        return m.kind === 'update' || m.kind === 'delete' ? [[m.relation.name, m.before]] : [];
+      }),
+    ).toEqual([
+      ...['parted f', 'low f', 'parted c', 'parted f', 'high i', 'parted c'],
+      ['parted', ['1', 'a', '1']],
+      ['parted', null],
+      ['parted', ['2', 'a', '1']],
+      ['parted', [null, null, '2']],
+    ]);
+    await stream.close();
+  });
+
   it.each<[string, Partial<Record<'slot' | 'publication', string>>, ErrorCode]>([
     ['a slot that does not exist', { slot: 'no_such_slot' }, 'POSTGRES_SLOT_INVALID'],
     ['a slot name that is none', { slot: 'no"slot' }, 'POSTGRES_FAILED'],

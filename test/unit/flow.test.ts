@@ -72,7 +72,7 @@ async function flow(events: Events, more: More = {}) {
   const fails = await runFlow({
     events: stream(),
     transactions: createTransactions({ epoch: 1, isMapped: () => true }),
-    encoder: { encode: () => [], absent: () => RECORD },
+    encoder: { announced: () => undefined, encode: () => [], absent: () => RECORD },
     send: (records) => {
       sent += records.length;
       return Promise.resolve();

@@ -94,6 +94,7 @@ async function subject({ snapshots, rows = 1, more = false }: Subject) {
     rows: reader,
     visibility,
     encoder: {
+      announced: () => undefined,
       encode: () => {
         published.push(state.read);
         return [];

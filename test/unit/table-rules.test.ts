@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { Relation } from '../../src/core/change.ts';
 import { isAppError } from '../../src/core/errors.ts';
+import type { PartitionFacts } from '../../src/postgres/partition-rules.ts';
 import {
   type PublicationFacts,
   type TableFacts,
@@ -32,6 +33,7 @@ const sound: Found = {
   kind: 'r',
   unlogged: false,
   inherited: false,
+  partitions: [],
   replicaIdentity: 'f',
   identityColumns: [],
   columns: [
@@ -171,6 +173,55 @@ describe('rules for mapped tables', () => {
       expect.stringMatching(/publish_via_partition_root = true/),
     ]);
     expect(problems({ kind: 'p' })).toEqual([]);
+  });
+
+  describe('of partitions', () => {
+    const partition = (name: string, is: Partial<PartitionFacts> = {}): PartitionFacts => ({
+      schema: 'public',
+      name,
+      unlogged: false,
+      replicaIdentity: 'f',
+      identityColumns: [],
+      ...is,
+    });
+    const keyed = { replicaIdentity: 'd', identityColumns: ['id'] } as const;
+    const blind = { replicaIdentity: 'i', identityColumns: ['other'] } as const;
+    const of = (...partitions: PartitionFacts[]) => ({ kind: 'p', partitions });
+
+    it('finds nothing wrong with those that are as their table', () => {
+      expect(problems(of(partition('e1'), partition('e2')))).toEqual([]);
+      expect(problems({ ...of(partition('e1', keyed)), ...keyed }, small)).toEqual([]);
+    });
+
+    it.each<[string, Partial<PartitionFacts>, Partial<TableSpec>, RegExp]>([
+      [
+        'do not send large values',
+        keyed,
+        {},
+        /^POSTGRES_REPLICA_IDENTITY .*of data are not sent.*: public\.e1, public\.e3: alter table "public"\."e1" replica identity full; alter table "public"\."e3" replica identity full;$/,
+      ],
+      [
+        'do not send the key',
+        blind,
+        small,
+        /^POSTGRES_REPLICA_IDENTITY .*\(id\) .*"e1" replica identity full; .*"e3" replica identity full;$/,
+      ],
+      [
+        'are unlogged',
+        { unlogged: true },
+        {},
+        /^POSTGRES_SCHEMA .*graph sync-data.*"public"\."e1" set logged; alter table "public"\."e3" set logged;$/,
+      ],
+    ])('names in one line those that %s, with the statement for each', (_, is, spec, expected) => {
+      const found = of(partition('e1', is), partition('e2'), partition('e3', is));
+      expect(problems(found, spec)).toEqual([expect.stringMatching(expected)]);
+    });
+
+    it('still wants of the table itself what it wants of them', () => {
+      expect(problems({ ...of(partition('e1')), ...keyed })).toEqual([
+        expect.stringMatching(/alter table "public"\."entity" replica identity full;$/),
+      ]);
+    });
   });
 
   it.each([

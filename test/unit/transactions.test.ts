@@ -127,23 +127,25 @@ describe('transactions', () => {
       const transactions = start();
       transactions.push(begin(0x20));
       expect(
-        transactions.push(update(relation, ['a', 'large', null], ['a', UNCHANGED, UNCHANGED])),
+        transactions.push(update(relation, ['a', 'large', 'too'], ['b', UNCHANGED, UNCHANGED])),
       ).toMatchObject({
         op: 'u',
-        before: ['a', 'large', null],
-        after: ['a', 'large', null],
+        before: ['a', 'large', 'too'],
+        after: ['b', 'large', 'too'],
       });
     });
 
-    it.each([
-      ['no old row', null],
-      ['only a key', ['a', null, null]],
-    ])('of a mapped column with %s is refused, with the statement that mends it', (_, before) => {
+    it.each<[string, Relation, readonly Cell[] | null]>([
+      ['no old row', keyed, null],
+      ['only a key', keyed, ['a', null, null]],
+      ['no old row, of a partition', relation, null],
+      ['only the key of a partition', relation, ['a', null, null]],
+    ])('of a mapped column with %s is a gap, never null', (_, of, before) => {
       const transactions = start();
       transactions.push(begin(0x20));
-      const push = () => transactions.push(update(keyed, before, ['a', UNCHANGED, 'c']));
-      expect(push).toThrow(/public\.entity.*alter table "public"\."entity" replica identity full;/);
-      expect(push).toThrow(expect.toSatisfy((e) => isAppError(e, 'POSTGRES_REPLICA_IDENTITY')) as Error);
+      const push = () => transactions.push(update(of, before, ['b', UNCHANGED, 'c']));
+      expect(push).toThrow(/public\.entity is in the WAL without a large value .*replica identity full/);
+      expect(push).toThrow(expect.toSatisfy((e) => isAppError(e, 'SOURCE_CHANGED')) as Error);
     });
 
     it('of a column that is not mapped stays unknown', () => {

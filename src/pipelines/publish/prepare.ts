@@ -33,6 +33,7 @@ import type { Sql } from '../../postgres/client.ts';
 import { ensurePublication, missingTables, publishedTables } from '../../postgres/publication.ts';
 import { createSlot, inspectSlot } from '../../postgres/slot.ts';
 import { inspectSource, requireSource, type SourceInfo } from '../../postgres/source.ts';
+import type { Problem } from '../../postgres/table-rules.ts';
 import { checkTables } from '../../postgres/tables.ts';
 import type { Log } from '../../runtime/log.ts';
 import { judgeSource } from './judge-source.ts';
@@ -192,8 +193,11 @@ export async function requireTables(
   when: 'before the publication' | 'with the publication',
 ): Promise<void> {
   const found = await checkTables(sql, mapping.tables, mapping.source.publication);
-  const problems =
-    when === 'with the publication' ? found : found.filter((p) => p.code !== 'POSTGRES_PUBLICATION');
+  refuse(when === 'with the publication' ? found : found.filter((p) => p.code !== 'POSTGRES_PUBLICATION'));
+}
+
+/** Throws all of them at once; none: does nothing. */
+export function refuse(problems: readonly Problem[]): void {
   const [first] = problems;
   if (first === undefined) return;
   const lines = problems.map(({ message }) => `  ${message}`);

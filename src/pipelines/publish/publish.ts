@@ -28,7 +28,7 @@ import { inspectSlot } from '../../postgres/slot.ts';
 import { openStream, type ReplicationStream } from '../../postgres/stream.ts';
 import { requireAsynchronous } from '../../postgres/synchronous.ts';
 import { checkRelation } from '../../postgres/table-rules.ts';
-import { checkKey } from '../../postgres/tables.ts';
+import { checkKeys } from '../../postgres/tables.ts';
 import { createTransactions } from '../../postgres/transactions.ts';
 import type { Log } from '../../runtime/log.ts';
 import { keepRunning } from '../../runtime/retry.ts';
@@ -41,6 +41,7 @@ import { checkSource, openControl, prepare, requireTables, sourceChanged } from 
 import { createRepublisher } from './republisher.ts';
 import { type Session, takeOver } from './take-over.ts';
 import { createVisibility, type Visibility } from './visibility.ts';
+import { watchPartitions } from './watch-partitions.ts';
 import { createPublicationWatch, type PublicationWatch } from './watch-publication.ts';
 
 export interface PublishOptions {
@@ -206,13 +207,14 @@ async function publish(
       encoder,
       async checkRelation(relation) {
         const known = asMapped(relation);
+        encoder.announced(known ?? relation);
         const table = known === null ? undefined : mapped.get(tableName(known));
         if (table === undefined) return;
         checkRelation(relation, table);
         await publication.look();
         // The columns are the stream's; key and identity can only be seen as they are now, which is enough: whoever
         // changes them makes the stream announce the table again.
-        const [problem] = await checkKey(prompt, table);
+        const [problem] = await checkKeys(prompt, [table]);
         if (problem !== undefined)
           throw new AppError(problem.code, problem.message, { context: { table: table.table } });
       },
@@ -254,6 +256,7 @@ async function publish(
           loader.run(signal),
           watched(signal),
           publication.run(signal),
+          watchPartitions(prompt, mapping, signal),
           watchEnds(client, topics, written.ends, signal),
         ]);
       },

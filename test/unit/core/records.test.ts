@@ -219,10 +219,51 @@ describe('without the old key in the stream', () => {
     columns: extract.columns.map((c) => ({ ...c, identity: c.name === 'value' })),
   };
 
-  it.each(['u', 'd'] as const)('a change (%s) stops the publisher, naming the table', (op) => {
+  const gap = expect.objectContaining({
+    code: 'SOURCE_CHANGED',
+    message: expect.stringMatching(/public\.extract .*\(id\)/) as string,
+  }) as Error;
+
+  it.each(['u', 'd'] as const)('a change (%s) is a gap, naming the table', (op) => {
     const after = op === 'u' ? row('7', 'x') : null;
     const before = op === 'u' ? null : [null, null, 'x', null, null, null, null];
-    expect(() => encode({ op, relation: keyless, before, after, ...at })).toThrow(/public\.extract .*\(id\)/);
+    expect(() => encode({ op, relation: keyless, before, after, ...at })).toThrow(gap);
+  });
+
+  it.each<['c' | 'u' | 'd', Cell[] | null, Cell[] | null]>([
+    ['d', [null, null, 'x', null, null, null, null], null],
+    ['u', [null, null, 'x', null, null, null, null], row('7', 'y')],
+    ['c', null, [null, ...row('7', 'x').slice(1)]],
+  ])(
+    'a change (%s) that has null for it is never published, whatever its table announces',
+    (op, before, after) => {
+      expect(() => encode({ op, relation: extract, before, after, ...at })).toThrow(gap);
+    },
+  );
+
+  describe('of a partition', () => {
+    const partition = { ...keyless, oid: 2, name: 'extract_1' };
+    const sound = { ...extract, oid: 2, name: 'extract_1' };
+    const elsewhere = { ...keyless, oid: 3, name: 'other' };
+    const insert = { op: 'c', relation: extract, before: null, after: row('7', 'x'), ...at } as const;
+    const update = { op: 'u', relation: extract, before: null, after: row('7', 'x'), ...at } as const;
+
+    it.each<[string, readonly (Relation | 'change')[], boolean]>([
+      ['which is announced behind its table', [extract, partition, 'change'], true],
+      ['which has had its replica identity meanwhile', [extract, partition, 'change', extract, sound], false],
+      ['while another one has it', [extract, partition, 'change', extract, { ...sound, oid: 4 }], true],
+      ['which is none: a change came between', [extract, 'change', elsewhere], false],
+      ['which has its replica identity', [extract, sound], false],
+    ])('%s: an update without its old row', (_, announced, refused) => {
+      const encoder = recordEncoder(mapping, origin);
+      for (const each of announced) {
+        if (each === 'change') encoder.encode(insert, 0);
+        else encoder.announced(each);
+      }
+      const encoded = () => encoder.encode(update, 0);
+      if (refused) expect(encoded).toThrow(gap);
+      else expect(encoded()).toHaveLength(1);
+    });
   });
 
   it('a new row does not', () => {
