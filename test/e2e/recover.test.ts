@@ -297,6 +297,10 @@ it('PostgreSQL and Kafka that were put back to before a recovery, and the graph 
   expect(rebuilt, rebuilt.stderr.slice(-3000)).toMatchObject({ code: 0 });
   const projector = platform.start(['project']);
   await platform.expectEqual();
+  // So that what was written and deleted again is not of one batch.
+  edit(`${platform.connectors}/sink.neo4j.json`, (json) => {
+    Object.assign(json, { batch: { maxRecords: 10 } });
+  });
   const replayed = await platform.run(['replay']);
   expect(replayed, replayed.stderr.slice(-3000)).toMatchObject({ code: 0 });
   const { 'asked for again': asked } = replayReport(replayed.stdout)['public.entity'] ?? {};

@@ -248,16 +248,20 @@ describe('without the old key in the stream', () => {
     const insert = { op: 'c', relation: extract, before: null, after: row('7', 'x'), ...at } as const;
     const update = { op: 'u', relation: extract, before: null, after: row('7', 'x'), ...at } as const;
 
-    it.each<[string, readonly (Relation | 'change')[], boolean]>([
+    const truncate = { op: 't', relations: [extract, elsewhere], ...at } as const;
+
+    it.each<[string, readonly (Relation | 'change' | 'truncate')[], boolean]>([
       ['which is announced behind its table', [extract, partition, 'change'], true],
       ['which has had its replica identity meanwhile', [extract, partition, 'change', extract, sound], false],
       ['while another one has it', [extract, partition, 'change', extract, { ...sound, oid: 4 }], true],
       ['which is none: a change came between', [extract, 'change', elsewhere], false],
+      ['which is none: both are truncated', [extract, elsewhere, 'truncate'], false],
       ['which has its replica identity', [extract, sound], false],
     ])('%s: an update without its old row', (_, announced, refused) => {
       const encoder = recordEncoder(mapping, origin);
       for (const each of announced) {
         if (each === 'change') encoder.encode(insert, 0);
+        else if (each === 'truncate') encoder.encode(truncate, 0);
         else encoder.announced(each);
       }
       const encoded = () => encoder.encode(update, 0);
