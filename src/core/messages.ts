@@ -23,7 +23,10 @@ export const republishRequest = z.union([
   base.extend({ range: z.strictObject({ after: key.nullable(), upTo: key.nullable() }) }),
 ]);
 
-/** Whether a request may list the key. Most are told by their length: a UTF-16 unit has at most six bytes. */
+/**
+ * Whether a request may list the key: one that it may not would void it. Most are told by their length: a UTF-16 unit has
+ * at most six bytes.
+ */
 export function askable(parts: readonly string[]): boolean {
   const mostBytes = parts.reduce((bytes, part) => bytes + 6 * part.length + 3, 1);
   return mostBytes <= MAX_KEY_BYTES || Buffer.byteLength(JSON.stringify(parts)) <= MAX_KEY_BYTES;

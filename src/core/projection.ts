@@ -84,8 +84,8 @@ function deletedKey(row: WireRow, table: TableMapping): string | bigint {
 
 /**
  * Keeps for each key only the mutation with the highest position, the later one among equals, in the order of their
- * keys' first appearance: the graph is a function of the last one (I7). An
- * upsert is thorough if one of those that it stands for would have looked under all types.
+ * keys' first appearance: the graph is a function of the last one (I7). An upsert is thorough if one of those that it
+ * stands for would have looked under all types.
  */
 export function coalesce(mutations: readonly KeyedMutation[]): KeyedMutation[] {
   const last = new Map<string, KeyedMutation>();

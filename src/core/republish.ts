@@ -4,7 +4,7 @@
  */
 import { canonicalKey, int64, type KeyParts, keyText } from './keys.ts';
 import type { TableMapping } from './mapping.ts';
-import { askable, type RepublishRequest } from './messages.ts';
+import type { RepublishRequest } from './messages.ts';
 
 export const ROWS_PER_REQUEST = 1000;
 
@@ -27,13 +27,13 @@ export function rangeRequest(
   return { v: 1, table, range: { after, upTo }, ...run };
 }
 
-/** As many requests as it takes to list the keys, but for those that none may list: one of them would void its request. */
+/** As many requests as it takes to list the keys. What the stream is asked lists `askable` ones alone. */
 export function keyRequests(
   { table }: Pick<TableMapping, 'table'>,
   keys: readonly KeyParts[],
   run: Pick<RepublishRequest, 'runId' | 'reason'>,
 ): RepublishRequest[] {
-  const listed = keys.filter(askable).map((parts) => [...parts]);
+  const listed = keys.map((parts) => [...parts]);
   return Array.from({ length: Math.ceil(listed.length / ROWS_PER_REQUEST) }, (_, i) => ({
     v: 1,
     table,

@@ -108,21 +108,21 @@ export function changedPublication(recorded: Published, now: Published): string 
   // From PostgreSQL 18 on the stream goes on without it, and without any change.
   if (recorded[PUBLICATION] !== undefined && now[PUBLICATION] === undefined)
     return 'the publication no longer exists, so that changes may be missing';
+  const changed = Object.keys(recorded).filter(
+    (name) => !isColumn(name) && (now[name] ?? recorded[name]) !== recorded[name],
+  );
+  const back = changed.filter((name) => recorded[name] === NOT_MAPPED);
+  if (back.length > 0)
+    return `${back.join(', ')}: was not mapped for a while, so that changes may be missing`;
+  const tables = changed.filter((name) => name !== PUBLICATION);
+  if (tables.length > 0)
+    return `${tables.join(', ')}: not published as was recorded, or another table of that name, so that changes may be missing`;
   const keys = Object.keys(recorded).filter(
     (name) => name.startsWith(KEY) && isRewritten(recorded, now, name),
   );
   if (keys.length > 0)
     return `${keys.map((name) => name.slice(KEY.length)).join(', ')}: a key that was replaced, retyped or rewritten, so that rows may have had other keys`;
-  const changed = Object.keys(recorded).filter(
-    (name) => !isColumn(name) && (now[name] ?? recorded[name]) !== recorded[name],
-  );
-  if (changed.length === 0) return null;
-  const back = changed.filter((name) => recorded[name] === NOT_MAPPED);
-  if (back.length > 0)
-    return `${back.join(', ')}: was not mapped for a while, so that changes may be missing`;
-  const tables = changed.filter((name) => name !== PUBLICATION);
-  if (tables.length === 0) return 'the publication was altered, so that changes may be missing';
-  return `${tables.join(', ')}: not published as was recorded, or another table of that name, so that changes may be missing`;
+  return changed.length === 0 ? null : 'the publication was altered, so that changes may be missing';
 }
 
 /** Of recorded tables that are not mapped now, what to record: changes of them pass by. */

@@ -1,5 +1,6 @@
 /** What a redrive asks for, at the pace of a repair. */
 import { expect, it } from 'vitest';
+import { parseRepublishRequest } from '../../src/core/messages.ts';
 import type { OpenLetter } from '../../src/kafka/dead-letters.ts';
 import { byRequest } from '../../src/pipelines/reconcile/ask.ts';
 import { redrive } from '../../src/pipelines/redrive.ts';
@@ -15,6 +16,21 @@ const letter = (n: number, key: string | null = JSON.stringify({ id: `entity ${n
   reason: { code: 'NEO4J_REJECTED', message: '' },
   size: 0,
   at: '2024-06-01T00:00:00Z',
+});
+
+it('a key that no request may list voids none', async () => {
+  const asked: string[] = [];
+  const sql: Sql = {
+    query<Row extends object>(_: string, values: readonly unknown[] = []) {
+      asked.push(String(values[1]));
+      return Promise.resolve([{ lsn: '0/1' }] as unknown as Row[]);
+    },
+  };
+  const ask = byRequest(sql, 'run', null);
+  await ask(table('public.entity'), [['a'], ['x'.repeat(20_000)], ['b']], new AbortController().signal);
+  expect(asked.map((text) => parseRepublishRequest(Buffer.from(text)))).toMatchObject([
+    { keys: [['a'], ['b']] },
+  ]);
 });
 
 it('lets the stream catch up between requests; what failed again and what no row can answer is told apart', async () => {

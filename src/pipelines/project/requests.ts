@@ -1,11 +1,11 @@
 /** From records that were not applied to the republish requests that ask for their keys (I2). */
 import { keyText } from '../../core/keys.ts';
 import type { TableMapping } from '../../core/mapping.ts';
-import type { RepublishRequest } from '../../core/messages.ts';
+import { askable, type RepublishRequest } from '../../core/messages.ts';
 import { keyRequests } from '../../core/republish.ts';
 import type { IncomingRecord } from '../../kafka/subscriber.ts';
 
-/** Keys that cannot be read are left out: their records are malformed, and dead letters of their own. */
+/** Keys that cannot be read, or no node can have, are left out: their records are dead letters of their own. */
 export function requestsFor(
   table: TableMapping,
   records: readonly Pick<IncomingRecord, 'key'>[],
@@ -15,7 +15,7 @@ export function requestsFor(
   const keys = new Map<string, string[]>();
   for (const { key } of records) {
     const parts = key === null ? null : keyParts(table, key);
-    if (parts !== null) keys.set(keyText(parts), parts);
+    if (parts !== null && askable(parts)) keys.set(keyText(parts), parts);
   }
   return keyRequests(table, [...keys.values()], { runId, reason });
 }

@@ -10,6 +10,7 @@ import { batchesOf } from '../../core/batches.ts';
 import { isAppError } from '../../core/errors.ts';
 import type { KeyParts } from '../../core/keys.ts';
 import type { TableMapping } from '../../core/mapping.ts';
+import { askable } from '../../core/messages.ts';
 import { keyRequests } from '../../core/republish.ts';
 import type { Sql } from '../../postgres/client.ts';
 import { requestRepublish } from '../../postgres/messages.ts';
@@ -85,7 +86,7 @@ export function byRequest(
 ): Mend {
   let asked = 0;
   return async (table, keys, signal) => {
-    for (const request of keyRequests(table, keys, { runId, reason })) {
+    for (const request of keyRequests(table, keys.filter(askable), { runId, reason })) {
       if (asked > 0 && asked % UNPACED === 0) await pace?.();
       await requestRepublish(sql, request, signal);
       asked += 1;

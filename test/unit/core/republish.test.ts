@@ -51,14 +51,6 @@ describe('requests for keys', () => {
     );
     expect(keyRequests({ table }, [], { runId, reason })).toEqual([]);
   });
-
-  it('leave out what no request may list, which would void it', () => {
-    const { table, runId, reason } = base;
-    const requests = keyRequests({ table }, [['a'], ['x'.repeat(20_000)], ['b']], { runId, reason });
-    expect(requests).toEqual([{ ...base, keys: [['a'], ['b']] }]);
-    for (const request of requests)
-      expect(parseRepublishRequest(Buffer.from(JSON.stringify(request)))).toEqual(request);
-  });
 });
 
 describe('a reading', () => {
