@@ -1,4 +1,7 @@
-/** Has every statement planned before the first batch needs it: one after the other, instead of once per partition at once. */
+/**
+ * Has the statements planned before the first batch needs them: one after the other, instead of once per partition at
+ * once. But for the thorough ones, which are planned when the first row comes that is loaded or repaired.
+ */
 import type { Mapping } from '../core/mapping.ts';
 import type { Graph } from './client.ts';
 import { statementsOf, type TableStatements } from './statements.ts';
@@ -21,7 +24,7 @@ export async function planStatements(
 
 function statementsIn(table: TableStatements, filling: boolean): string[] {
   const own = (table.kind === 'node' ? [table] : [...table.byType.values()]).flatMap(
-    ({ upsert, thorough, create, remove }) => [upsert, thorough, remove, ...(filling ? [create] : [])],
+    ({ upsert, create, remove }) => [upsert, remove, ...(filling ? [create] : [])],
   );
   return table.kind === 'node' ? own : [...own, ...table.sweep.map(({ statement }) => statement)];
 }
