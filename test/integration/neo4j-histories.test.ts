@@ -7,6 +7,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { KeyedMutation } from '../../src/core/graph.ts';
 import { coalesce } from '../../src/core/projection.ts';
 import { persist } from '../support/lanes.ts';
+import { soak } from '../support/soak.ts';
 import {
   at,
   createTestGraph,
@@ -27,7 +28,7 @@ beforeAll(async () => {
 });
 afterAll(() => g.dispose());
 
-const RUNS = 40;
+const RUNS = soak ? 40 : 20;
 /** Positions of a run; a run's history is not as long. */
 const SPAN = 1000;
 
