@@ -1,5 +1,5 @@
 /** The statements of each table, built once, with the parameters that name the table's keys and bookkeeping. */
-import { type Mapping, type NodeTarget, type RelationshipTarget } from '../core/mapping.ts';
+import type { Mapping, NodeTarget, RelationshipTarget } from '../core/mapping.ts';
 import { NOW, type Rule } from './cypher.ts';
 import { createNodes, deleteNodes, sweepStubs, truncateNodes, upsertNodes } from './node-statements.ts';
 import {

@@ -73,7 +73,6 @@ export function createWriter(
     async apply(batch, beforeCommit) {
       const { mutations } = batch;
       const [first] = mutations;
-      const nothing = () => Promise.resolve(NOTHING);
       const table = first === undefined ? null : tableOf(first.table);
       const fill =
         table !== null && filling() ? fills.of(`${batch.topic}-${batch.partition}`, table, mutations) : null;
@@ -88,13 +87,12 @@ export function createWriter(
           if (!fill.declined(error)) throw error;
         }
       }
-      const replaying = owned.scope === 'replay';
-      const write = (open: Transaction) =>
-        table === null ? nothing() : mutate(open, table, mutations, { thorough: replaying });
-      const work =
-        table === null || !replaying
-          ? write
-          : (open: Transaction) => holdingFloor(open, table, () => write(open));
+      const thorough = owned.scope === 'replay';
+      const work = (open: Transaction): Promise<ApplyResult> => {
+        if (table === null) return Promise.resolve(NOTHING);
+        const write = () => mutate(open, table, mutations, { thorough });
+        return thorough ? holdingFloor(open, table, write) : write();
+      };
       return (await fence(batch, work, beforeCommit)) ?? NOTHING;
     },
     truncate: (step) => truncateTable(fence, step, tableOf(step.table)),
