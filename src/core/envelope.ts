@@ -99,8 +99,17 @@ export function truncateKey(table: string): string {
   return JSON.stringify({ $truncate: table });
 }
 
-export interface DecodedRecord {
-  readonly op: Op;
+/** A session begins: Debezium's shape of a logical message. */
+export function opening(source: string, nowMs: number): string {
+  return `{"source":${source},"op":"m","ts_ms":${nowMs},"message":{"prefix":"graph.session","content":""}}`;
+}
+
+/** The key of such a record, which stands in every partition, and stays there. */
+export function openingKey(session: number): string {
+  return JSON.stringify({ $session: session });
+}
+
+interface DecodedSource {
   readonly position: Position;
   readonly epoch: number;
   readonly session: number;
@@ -108,10 +117,21 @@ export interface DecodedRecord {
   readonly table: string;
   /** When the transaction committed, ms since the Unix epoch. */
   readonly committedMs: number;
+}
+
+export interface DecodedChange extends DecodedSource {
+  readonly op: Op;
   /** Key columns (d), whole row (u) or null. */
   readonly before: WireRow | null;
   readonly after: WireRow | null;
 }
+
+/** What comes behind it is of its session or a later one, or came too late. */
+export interface DecodedOpening extends DecodedSource {
+  readonly op: 'm';
+}
+
+export type DecodedRecord = DecodedChange | DecodedOpening;
 
 /** Throws RECORD_MALFORMED, saying which part is wrong, never what it held. */
 export function decodeRecord(value: Uint8Array | null): DecodedRecord {
@@ -124,7 +144,7 @@ export function decodeRecord(value: Uint8Array | null): DecodedRecord {
   }
   if (!isObject(parsed)) throw malformed('its value is not an envelope');
   const { op, source, before, after } = parsed;
-  if (!isOp(op)) throw malformed('its op is not one of c, u, d, r, t');
+  if (!isOp(op) && op !== 'm') throw malformed('its op is not one of c, u, d, r, t, m');
   if (!isObject(source)) throw malformed('it has no source');
   const { position, epoch, session, schema, table, ts_ms } = source;
   if (typeof position !== 'string' || !isPosition(position))
@@ -134,30 +154,24 @@ export function decodeRecord(value: Uint8Array | null): DecodedRecord {
   if (!isCount(session)) throw malformed('its session is missing');
   if (typeof schema !== 'string' || typeof table !== 'string') throw malformed('its table is missing');
   if (!isCount(ts_ms)) throw malformed('its commit time is missing');
-  return {
-    op,
-    position,
-    epoch,
-    session,
-    table: `${schema}.${table}`,
-    committedMs: ts_ms,
-    before: rowOrNull(before, 'before'),
-    after: rowOrNull(after, 'after'),
-  };
+  const decoded = { position, epoch, session, table: `${schema}.${table}`, committedMs: ts_ms };
+  if (op === 'm') return { op, ...decoded };
+  return { op, ...decoded, before: rowOrNull(before, 'before'), after: rowOrNull(after, 'after') };
 }
 
-/** The transaction that a record is of; null if it is not one of ours. */
+/** The transaction that a record is of; null if it is of none. */
 export function commitOf(
   value: Uint8Array | null,
 ): { readonly epoch: number; readonly lsn: Lsn; readonly xid: number } | null {
   if (value === null) return null;
-  let source: unknown;
+  let content: { op?: unknown; source?: unknown };
   try {
-    ({ source } = JSON.parse(Buffer.from(value).toString('utf8')) as { source?: unknown });
+    content = JSON.parse(Buffer.from(value).toString('utf8')) as typeof content;
   } catch {
     return null;
   }
-  if (!isObject(source)) return null;
+  const { op, source } = content;
+  if (!isOp(op) || !isObject(source)) return null;
   const { position, xid } = source;
   if (typeof position !== 'string' || !isPosition(position) || !isCount(xid)) return null;
   const { epoch, commitLsn } = parsePosition(position);

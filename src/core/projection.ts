@@ -1,5 +1,5 @@
 /** Record → graph mutation, by the mapping alone: pure, total, and the same for projecting, replaying and rebuilding. */
-import type { DecodedRecord, WireRow, WireValue } from './envelope.ts';
+import type { DecodedChange, WireRow, WireValue } from './envelope.ts';
 import { AppError } from './errors.ts';
 import type { GraphValue, KeyedMutation, Mutation } from './graph.ts';
 import { jsonTextAt } from './json-text.ts';
@@ -14,7 +14,7 @@ export interface Projection {
   readonly unlisted: string | null;
 }
 
-export type ProjectedRecord = Pick<DecodedRecord, 'table' | 'op' | 'position' | 'before' | 'after'>;
+export type ProjectedRecord = Pick<DecodedChange, 'table' | 'op' | 'position' | 'before' | 'after'>;
 
 /** Throws RECORD_MALFORMED, naming table and column, if the record does not have what the mapping needs. */
 export function project(record: ProjectedRecord, table: TableMapping): Projection {

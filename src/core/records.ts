@@ -9,6 +9,8 @@ import {
 } from './change.ts';
 import {
   envelope,
+  opening,
+  openingKey,
   type Origin,
   rowEncoder,
   type RowEncoder,
@@ -19,8 +21,9 @@ import {
 import { AppError } from './errors.ts';
 import { incompleteChange } from './incomplete.ts';
 import { keyJson, type KeyParts } from './keys.ts';
+import { LSN_ZERO } from './lsn.ts';
 import type { Mapping, TableMapping } from './mapping.ts';
-import type { Position } from './position.ts';
+import { type Position, position } from './position.ts';
 
 export interface DataRecord {
   readonly topic: string;
@@ -129,9 +132,7 @@ export function recordEncoder(mapping: Mapping, origin: Origin): RecordEncoder {
     if (table === 'unmapped') return [];
     const { topic, table: name } = table.mapping;
     const value = envelope('t', null, null, sourceOf(change, table.mapping), nowMs);
-    return Array.from({ length: mapping.source.partitions }, (_, partition) => {
-      return { topic, partition, key: truncateKey(name), value, position: change.position };
-    });
+    return inEachPartition(mapping, { topic, key: truncateKey(name), value, position: change.position });
   }
 
   function row(change: RowChange, nowMs: number): DataRecord[] {
@@ -175,6 +176,21 @@ export function recordEncoder(mapping: Mapping, origin: Origin): RecordEncoder {
       return { topic: table.topic, key, value, position: message.position };
     },
   };
+}
+
+/** A session's first record of every partition, below all that it will write of its epoch. */
+export function openings(mapping: Mapping, origin: Origin, nowMs: number): DataRecord[] {
+  const beginning = position(origin.epoch, LSN_ZERO, LSN_ZERO);
+  const begun = { xid: 0, commitLsn: LSN_ZERO, commitTimeMicros: BigInt(nowMs) * 1000n };
+  const source = sourceEncoder(origin, begun);
+  return mapping.tables.flatMap(({ topic, schema, name }) => {
+    const value = opening(source(schema, name, beginning, LSN_ZERO), nowMs);
+    return inEachPartition(mapping, { topic, key: openingKey(origin.session), value, position: beginning });
+  });
+}
+
+function inEachPartition({ source }: Mapping, record: DataRecord): DataRecord[] {
+  return Array.from({ length: source.partitions }, (_, partition) => ({ ...record, partition }));
 }
 
 function versionOf(relation: Relation, mapping: TableMapping): Table {

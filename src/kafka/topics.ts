@@ -70,21 +70,23 @@ export async function ensureTopics(
   }
 }
 
-/** The controller has made them; the broker that is asked may learn of it, and of their leaders, a little later. */
+/** The controller has made them; the broker that is asked may learn of it, and their leaders that they lead, a little later. */
 async function known(admin: Admin, topics: readonly string[], signal: AbortSignal): Promise<void> {
   const deadline = performance.now() + KNOWN_WITHIN_MS;
   const passing = ({ code }: AppError): boolean => code === 'KAFKA_TOPIC' || code === 'KAFKA_UNREACHABLE';
-  await retry(
-    () =>
-      admin.fetchTopicMetadata({ topics: [...topics] }).catch((error: unknown) => {
-        throw wrapKafka(error, 'find the new topics');
-      }),
-    {
-      signal,
-      maxMs: LOOK_AGAIN_MS,
-      again: (error) => passing(error) && performance.now() < deadline,
-    },
-  );
+  const serving = async () => {
+    try {
+      await admin.fetchTopicMetadata({ topics: [...topics] });
+      await partitionRanges(admin, topics);
+    } catch (error) {
+      throw wrapKafka(error, 'find the new topics');
+    }
+  };
+  await retry(serving, {
+    signal,
+    maxMs: LOOK_AGAIN_MS,
+    again: (error) => passing(error) && performance.now() < deadline,
+  });
 }
 
 /** Those of `topics` that exist. */

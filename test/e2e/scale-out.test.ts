@@ -3,8 +3,8 @@ import { createKafka } from '../../src/kafka/client.ts';
 import { readLatest } from '../../src/kafka/read-topic.ts';
 import { load } from '../../src/sample/load.ts';
 import { silent } from '../support/kafka.ts';
+import { createKafkaProxy } from '../support/kafka-proxy.ts';
 import { createPlatform, eventually, type Platform, underLoad } from '../support/platform.ts';
-import { createProxy } from '../support/tcp-proxy.ts';
 
 /**
  * Paused at the worst moment, while the group forms and its own transaction is open: 30 s until the others no longer wait for
@@ -78,7 +78,7 @@ it('what a replaced publisher had sent and arrives late is refused, and its key 
   await platform.sql.query(`alter database ${platform.name} set wal_sender_timeout = '2s'`);
   const projector = platform.start(['project']);
   const client = createKafka({ brokers: [platform.env['KAFKA_BROKERS'] ?? ''], clientId: 'test' }, silent);
-  const kafka = await kafkaProxy(platform.env['KAFKA_BROKERS'] ?? '');
+  const kafka = await createKafkaProxy(platform.env['KAFKA_BROKERS'] ?? '');
   const first = platform.start(['publish'], { KAFKA_BROKERS: kafka.brokers });
   await first.logged(/streaming/);
   const second = platform.start(['publish']);
@@ -118,23 +118,44 @@ it('what a replaced publisher had sent and arrives late is refused, and its key 
   await kafka.close();
 });
 
-/** Before a broker, whose answers name the proxy in its place. */
-async function kafkaProxy(brokers: string) {
-  const [host = '', port = ''] = brokers.split(':');
-  const address = (number: number) => {
-    const bytes = Buffer.alloc(4);
-    bytes.writeUInt32BE(number);
-    return Buffer.concat([Buffer.from(host), bytes]);
-  };
-  let ours = 0;
-  const proxy = await createProxy(`tcp://${brokers}`, {
-    fromServer(bytes) {
-      const at = bytes.indexOf(address(Number(port)));
-      if (at !== -1) address(ours).copy(bytes, at);
-      return bytes;
-    },
-  });
-  ours = Number(new URL(proxy.url).port);
-  expect(host).toBe('127.0.0.1');
-  return { ...proxy, brokers: `${host}:${ours}` };
-}
+it('and so it is where it arrives behind a recovery, in a partition that has had nothing since', async () => {
+  platform = await createPlatform('behind');
+  const projector = platform.start(['project']);
+  const kafka = await createKafkaProxy(platform.env['KAFKA_BROKERS'] ?? '');
+  const paused = platform.start(['publish'], { KAFKA_BROKERS: kafka.brokers });
+  await paused.logged(/streaming/);
+  await platform.sql.query(
+    `insert into entity (id, type, data, created_at, last_updated_at) values (gen_random_uuid(), 'ttp', '{}', now(), now())`,
+  );
+  await platform.expectEqual();
+
+  const held = kafka.hold();
+  await platform.sql.query(
+    `insert into extract (id, kind, value, created_at, last_updated_at) values (1, 'ipv4', 'late', now(), now())`,
+  );
+  await eventually('the record is on its way', () => Promise.resolve(held.holds('late')));
+  paused.child.kill('SIGSTOP');
+  await platform.sql.query(
+    `do $$ begin
+       perform pg_terminate_backend(active_pid, 5000) from pg_replication_slots where slot_name = '${platform.name}';
+       perform pg_drop_replication_slot('${platform.name}');
+       delete from extract;
+     end $$`,
+  );
+  const recovering = platform.start(['recover', '--yes']);
+  await recovering.logged(/a recovery has begun/);
+  const publisher = platform.start(['publish']);
+  expect(await recovering.exited, recovering.stderr().slice(-3000)).toBe(0);
+
+  held.release();
+  await projector.logged(/refused records of an older publisher session/);
+  await platform.expectEqual();
+  const { code, stdout } = await platform.run(['status']);
+  expect({ code, stdout }).toEqual({ code: 0, stdout: expect.not.stringContaining('GAP') as string });
+  await paused.kill('SIGKILL');
+  for (const process of [projector, publisher]) await process.stop();
+  const again = platform.start(['project']);
+  await again.logged(/partitions assigned/);
+  await again.stop();
+  await kafka.close();
+});

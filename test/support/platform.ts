@@ -14,6 +14,7 @@ import { expect } from 'vitest';
 import type { GraphContext } from '../../src/cli/graph-context.ts';
 import { waitUntilCurrent } from '../../src/cli/graph-reports.ts';
 import { loadMapping } from '../../src/config/connectors.ts';
+import type { ErrorCode } from '../../src/core/errors.ts';
 import { createTables } from '../../src/sample/tables.ts';
 import { runWorkload, type WorkloadCounts, type WorkloadOptions } from '../../src/sample/workload.ts';
 import { hashNeo4j, type GraphNames } from './canonical-neo4j.ts';
@@ -34,8 +35,8 @@ export interface Process {
   readonly kill: (signal?: NodeJS.Signals) => Promise<number | string>;
   /** Asks it to stop, and expects it to do so in good order. */
   readonly stop: () => Promise<void>;
-  /** Resolves when a log line has this message; rejects if the process ends before. */
-  readonly logged: (message: RegExp) => Promise<Record<string, unknown>>;
+  /** Resolves when a log line has this message, and its error this code; rejects if the process ends before. */
+  readonly logged: (message: RegExp, errorCode?: ErrorCode) => Promise<Record<string, unknown>>;
 }
 
 export interface Platform {
@@ -301,8 +302,13 @@ export function startProcess(
       if (child.exitCode === null) child.kill('SIGTERM');
       expect(await exited, stderr.slice(-3000)).toBe(0);
     },
-    async logged(message) {
-      const find = () => logs.find((line) => message.test(String(line['msg'])));
+    async logged(message, errorCode) {
+      const find = () =>
+        logs.find(
+          ({ msg, error }) =>
+            message.test(String(msg)) &&
+            (errorCode === undefined || (error as { code?: unknown } | undefined)?.code === errorCode),
+        );
       const found = new Promise<Record<string, unknown>>((resolve) => {
         const check = () => {
           const line = find();

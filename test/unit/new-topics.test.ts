@@ -1,20 +1,23 @@
-/** Topics that were just made, before the broker that is asked knows of them. */
+/** Topics that were just made, before the broker that is asked knows of them, or their leaders that they lead. */
 import type { Admin } from 'kafkajs';
 import { expect, it } from 'vitest';
 import { ensureTopics } from '../../src/kafka/topics.ts';
 
 const never = new AbortController().signal;
 const SPEC = { topic: 't', partitions: 1, replicationFactor: 1, configs: {} };
-const answer = (type: string) => Object.assign(new Error(type), { name: 'KafkaJSProtocolError', type });
+const answer = (type: string, retriable = false) =>
+  Object.assign(new Error(type), { name: 'KafkaJSProtocolError', type, retriable });
 
-/** A broker that knows of nothing that was made before it was asked `after` times. */
-function broker(after: number, refuses = answer('UNKNOWN_TOPIC_OR_PARTITION')) {
-  let asked = 0;
+/** A broker that knows of nothing that was made before it was asked `after` times; so the leaders. */
+function broker(after: number, refuses = answer('UNKNOWN_TOPIC_OR_PARTITION'), leading = 0) {
+  let [asked, led] = [0, 0];
   const admin = {
     listTopics: () => Promise.resolve([]),
     createTopics: ({ waitForLeaders }: { waitForLeaders: boolean }) =>
       waitForLeaders ? Promise.reject(refuses) : Promise.resolve(true),
     fetchTopicMetadata: () => (asked++ < after ? Promise.reject(refuses) : Promise.resolve({ topics: [] })),
+    fetchTopicOffsets: () =>
+      led++ < leading ? Promise.reject(answer('NOT_LEADER_FOR_PARTITION', true)) : Promise.resolve([]),
   } as unknown as Admin;
   return { admin, asked: () => asked };
 }
@@ -23,6 +26,12 @@ it('are waited for', async () => {
   const { admin, asked } = broker(3);
   expect(await ensureTopics(admin, [SPEC], never)).toEqual({ created: ['t'] });
   expect(asked()).toBe(4);
+});
+
+it('are waited for until their leaders answer', async () => {
+  const { admin, asked } = broker(0, undefined, 2);
+  expect(await ensureTopics(admin, [SPEC], never)).toEqual({ created: ['t'] });
+  expect(asked()).toBe(3);
 });
 
 it('are not waited for if the broker says anything else', async () => {

@@ -23,6 +23,21 @@ it('one that is of no use as a row still tells which publisher writes', () => {
   expect(reader).toEqual({ epoch: 7, session: 9, position: POSITION });
 });
 
+it('one that says that a session begins tells which one, and what comes behind it of an earlier one is refused', () => {
+  const source = { position: POSITION, epoch: 7, session: 9, schema: 'public', table: 'entity', ts_ms: 1 };
+  const late = { position: POSITION.replace('7-', '6-'), epoch: 6, session: 8 };
+  const begins = record(0n, { op: 'm', source: { ...source, position: POSITION.replace(/10/g, '00') } });
+  const { aside, reader, steps } = plan(
+    [begins, record(1n, { source: { ...source, ...late } })],
+    entities,
+    INITIAL_READER,
+  );
+  expect(aside.map(({ kind, record: { offset } }) => [kind, offset])).toEqual([['stale', 1n]]);
+  expect(steps).toEqual([]);
+  expect(reader).toMatchObject({ epoch: 7, session: 9 });
+  expect(plan([begins], entities, { ...reader, session: 10 }).aside).toEqual([]);
+});
+
 it('one that cannot be read tells nothing', () => {
   const { aside, reader } = plan([record(0n, { source: null })], entities, INITIAL_READER);
   expect(aside.map(({ kind }) => kind)).toEqual(['malformed']);

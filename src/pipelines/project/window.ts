@@ -59,6 +59,10 @@ export function plan(records: readonly IncomingRecord[], table: TableMapping, fr
       const decoded = decodeRecord(record.value);
       const verdict = judge(decoded, reader);
       if (verdict === 'epoch-below') throw epochBelow(table, record);
+      if (decoded.op === 'm') {
+        reader = advance(reader, decoded);
+        continue;
+      }
       if (verdict === 'stale' && decoded.op === 't') throw staleTruncate(table);
       if (verdict === 'stale') {
         aside.push({ kind: 'stale', record, error: null });

@@ -15,7 +15,7 @@ import { formatLsn, LSN_ZERO } from '../../core/lsn.ts';
 import { createWrittenEnds, type WrittenEnds } from '../../core/topic-ends.ts';
 import { mappedRelations, tablesByOid } from '../../core/mapped-tables.ts';
 import type { Mapping } from '../../core/mapping.ts';
-import { maxRecordBytes, recordEncoder } from '../../core/records.ts';
+import { maxRecordBytes, openings, recordEncoder } from '../../core/records.ts';
 import { createKafka, type KafkaClient, type KafkaOptions } from '../../kafka/client.ts';
 import { type SourceRecord, unfinishedRecovery } from '../../kafka/control.ts';
 import { watchEnds } from '../../kafka/lost-records.ts';
@@ -139,6 +139,7 @@ async function session(context: Context, signal: AbortSignal): Promise<void> {
       publication,
       asMapped,
       written,
+      recovering: unfinishedRecovery(prepared.state) !== null,
     };
     await publish(context, stream, taken, running, observed.database);
   } finally {
@@ -158,15 +159,19 @@ interface Running {
   /** Aborted when they are not what they were: nothing more is sent to them. */
   readonly topicsChanged: AbortController;
   readonly written: WrittenEnds;
+  /** From a gap. */
+  readonly recovering: boolean;
 }
 
 async function publish(
   { mapping, reader, client, log }: Context,
   stream: ReplicationStream,
   taken: Session,
-  { prompt, visibility, loader, requests, publication, asMapped, topics, topicsChanged, written }: Running,
+  running: Running,
   database: string,
 ): Promise<void> {
+  const { prompt, visibility, loader, requests, publication, asMapped, topics, topicsChanged, written } =
+    running;
   const { epoch, session } = taken;
   const { maxMessageBytes, topicPrefix } = mapping.source;
   const names = [...mapping.tables.map((table) => table.topic), mapping.deadLetterTopic];
@@ -181,7 +186,8 @@ async function publish(
       throw error;
     });
   const mapped = new Map(mapping.tables.map((table) => [table.table, table]));
-  const encoder = recordEncoder(mapping, { name: topicPrefix, database, epoch, session });
+  const origin = { name: topicPrefix, database, epoch, session };
+  const encoder = recordEncoder(mapping, origin);
   const republisher = createRepublisher({
     mapping,
     sql: prompt,
@@ -196,6 +202,9 @@ async function publish(
     log,
   });
   try {
+    // What a paused publisher still sends of rows that the gap has swallowed must not be taken for news, not even
+    // where nothing is written in the new epoch.
+    if (running.recovering) await publisher.send(openings(mapping, origin, Date.now()));
     await runFlow({
       ...taken,
       events: stream,

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import { loadMapping } from '../../../src/config/connectors.ts';
 import type { Op } from '../../../src/core/change.ts';
-import type { DecodedRecord } from '../../../src/core/envelope.ts';
+import type { DecodedChange } from '../../../src/core/envelope.ts';
 import type { KeyedMutation } from '../../../src/core/graph.ts';
 import { tableByName } from '../../../src/core/mapping.ts';
 import type { Position } from '../../../src/core/position.ts';
@@ -26,7 +26,7 @@ const link = {
   last_updated_at: '1970-01-01T00:00:00.000001Z',
 };
 
-function of(table: string, record: Partial<DecodedRecord>) {
+function of(table: string, record: Partial<DecodedChange>) {
   const target = tableByName(mapping, table);
   if (target === undefined) throw new Error(`no mapping of ${table}`);
   return project({ ...base, table, op: 'c', before: null, after: null, ...record }, target);
@@ -109,7 +109,7 @@ it.each<[string, Record<string, string>, string]>([
 });
 
 describe('a record that does not fit is refused, naming table and column', () => {
-  it.each<[string, Partial<DecodedRecord>, RegExp]>([
+  it.each<[string, Partial<DecodedChange>, RegExp]>([
     ['public.entity', { after: null }, /public\.entity has no row/],
     ['public.entity', { after: { ...entity, created_at: 'soon' } }, /created_at .* no timestamp/],
     ['public.entity', { after: { ...entity, id: 5 } }, /Column id .* no uuid/],

@@ -1,10 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import { loadMapping } from '../../../src/config/connectors.ts';
 import { type Cell, type Change, type Relation, UNCHANGED } from '../../../src/core/change.ts';
-import { commitOf, decodeRecord } from '../../../src/core/envelope.ts';
+import { commitOf, type DecodedChange, decodeRecord } from '../../../src/core/envelope.ts';
 import { parseLsn } from '../../../src/core/lsn.ts';
 import { position } from '../../../src/core/position.ts';
-import { recordEncoder } from '../../../src/core/records.ts';
+import { type DataRecord, openings, recordEncoder } from '../../../src/core/records.ts';
 
 const mapping = loadMapping('connectors');
 const column = (name: string, typeOid: number) => ({ name, typeOid, typeModifier: -1, identity: true });
@@ -43,6 +43,12 @@ const origin = { name: 'eiq', database: 'platform', epoch: 1_700_000_000, sessio
 
 function encode(change: Change) {
   return recordEncoder(mapping, origin).encode(change, 1_700_000_001_000);
+}
+
+function changeOf(record: DataRecord | undefined): DecodedChange {
+  const decoded = decodeRecord(Buffer.from(record?.value ?? ''));
+  if (decoded.op === 'm') throw new TypeError('not a change');
+  return decoded;
 }
 
 describe('a change becomes', () => {
@@ -116,7 +122,7 @@ describe('a change becomes', () => {
       after: row('7', 'y'),
       ...at,
     });
-    const decoded = records.map((r) => decodeRecord(Buffer.from(r.value)));
+    const decoded = records.map(changeOf);
     expect(decoded.map((d) => [d.op, d.before?.['value'], d.after?.['value']])).toEqual([['u', 'x', 'y']]);
   });
 
@@ -183,8 +189,21 @@ describe('a change becomes', () => {
   it('a record without the value of an untouched column that is not mapped', () => {
     const after: Cell[] = [...row('7', 'x').slice(0, 6), UNCHANGED];
     const [record] = encode({ op: 'u', relation: extract, before: null, after, ...at });
-    expect(decodeRecord(Buffer.from(record?.value ?? '')).after).not.toHaveProperty(['__proto__'], 'p');
+    expect(changeOf(record).after).not.toHaveProperty(['__proto__'], 'p');
   });
+});
+
+it('a session begins in every partition, below all that it writes, and of no transaction', () => {
+  const records = openings(mapping, origin, 1_700_000_001_000);
+  expect(new Set(records.map(({ topic, partition }) => `${topic}-${partition ?? ''}`)).size).toBe(4 * 4);
+  const value = Buffer.from(records[0]?.value ?? '');
+  const { op, position: begun, epoch, session } = decodeRecord(value);
+  expect({ op, epoch, session }).toEqual({ op: 'm', epoch: origin.epoch, session: origin.session });
+  expect(begun < at.position).toBe(true);
+  expect(begun > position(origin.epoch - 1, parseLsn('FFFFFFFF/FFFFFFFF'), ownLsn)).toBe(true);
+  expect(commitOf(value)).toBeNull();
+  // Compaction keeps it where it is, whatever sessions begin later.
+  expect(records[0]?.key).not.toBe(openings(mapping, { ...origin, session: 1_700_000_002 }, 0)[0]?.key);
 });
 
 describe('a record is refused when', () => {
