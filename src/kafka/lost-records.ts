@@ -36,6 +36,7 @@ export async function watchEnds(
   expected: ReadonlyMap<string, string>,
   written: () => TopicEnds,
   signal: AbortSignal,
+  everyMs = WATCH_EVERY_MS,
 ): Promise<void> {
   const look = async () => {
     const recorded = written();
@@ -45,7 +46,7 @@ export async function watchEnds(
     return remade === false || remade.gone.length + remade.remade.length > 0 ? [] : lost;
   };
   let lostBefore = false;
-  await every(WATCH_EVERY_MS, signal, async () => {
+  await every(everyMs, signal, async () => {
     // Whoever needs Kafka for what it does waits for it, or fails by it.
     const lost = await look().catch(() => null);
     if (lost === null) return;

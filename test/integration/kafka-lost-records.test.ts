@@ -32,6 +32,8 @@ function records(topic: string, partition: number, count: number): OutgoingRecor
   return Array.from({ length: count }, (_, i) => ({ topic, partition, key: `k${i}`, value: 'v' }));
 }
 
+const LOOK_EVERY_MS = 100;
+
 it('of what the same publisher wrote', async () => {
   const topic = await topicOf('same');
   const before = await kafka.lengths(topic);
@@ -62,9 +64,8 @@ it('of what is recorded of an earlier one, while nothing is written', async () =
   await publisher.close();
   const ids = await topicIds(client, [topic]);
   const { signal } = new AbortController();
-  const watched = watchEnds(client, ids, () => ({ [topic]: ['0', '11'] }), signal).catch(
-    (error: unknown) => error,
-  );
+  const ends = () => ({ [topic]: ['0', '11'] });
+  const watched = watchEnds(client, ids, ends, signal, LOOK_EVERY_MS).catch((error: unknown) => error);
   await kafka.lose(before);
   expect(await watched).toMatchObject({
     code: 'KAFKA_TOPIC_CHANGED',
@@ -72,6 +73,6 @@ it('of what is recorded of an earlier one, while nothing is written', async () =
   });
 
   // Of a topic that was made again others tell.
-  const stop = AbortSignal.timeout(12_000);
-  await watchEnds(client, new Map([[topic, 'another']]), () => ({ [topic]: ['0', '11'] }), stop);
+  const stop = AbortSignal.timeout(20 * LOOK_EVERY_MS);
+  await watchEnds(client, new Map([[topic, 'another']]), ends, stop, LOOK_EVERY_MS);
 });
