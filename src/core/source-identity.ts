@@ -22,7 +22,7 @@ const NOT_MAPPED = 'not mapped';
 const COLUMN = 'column ';
 const KEY = 'key ';
 
-/** `table`: schema.name. The text is `attnum/type/version of its description/file of the table`. */
+/** `table`: schema.name. The text is `attnum/type/version of its description/file of the table`, that of an enum `oid,value,value…`. */
 export function columnEntry(table: string, column: string, isKey: boolean): string {
   return `${isKey ? KEY : COLUMN}${table}.${column}`;
 }
@@ -157,7 +157,9 @@ function isRewritten(recorded: Published, now: Published, entry: string): boolea
   const after = now[entry]?.split('/');
   if (before === undefined || after === undefined) return false;
   const [attnum, type, version, file] = before.map((part, i) => part !== after[i]);
-  return attnum === true || type === true || (version === true && file === true);
+  // A value that an enum was given in addition stands behind those that it had.
+  const retyped = type === true && after[1]?.startsWith(`${before[1] ?? ''},`) !== true;
+  return attnum === true || retyped || (version === true && file === true);
 }
 
 function isColumn(name: string): boolean {

@@ -3,7 +3,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { createPlatform, type Platform } from '../support/platform.ts';
 import { soak } from '../support/soak.ts';
 
-const STARTS = soak ? 50 : 10;
+const STARTS = soak ? 50 : 6;
 
 let platform: Platform;
 beforeAll(async () => {

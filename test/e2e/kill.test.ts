@@ -3,7 +3,7 @@ import { load } from '../../src/sample/load.ts';
 import { CHANGES_PER_SECOND, createPlatform, type Platform, underLoad } from '../support/platform.ts';
 
 /** Reliability faults 1 and 2: the full counts are in the soak tests. */
-const CYCLES = Number(process.env['KILL_CYCLES'] ?? 12);
+const CYCLES = Number(process.env['KILL_CYCLES'] ?? 8);
 
 let platform: Platform;
 

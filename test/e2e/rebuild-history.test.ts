@@ -19,7 +19,7 @@ import {
   kafkaOf,
   markOf,
   proofIn,
-  published,
+  publishedBy,
   recordsOf,
   topicsOf,
 } from '../support/rebuilds.ts';
@@ -65,7 +65,7 @@ it('after compaction, with partitions added, and with a late record of a replace
     );
   const client = kafkaOf(platform);
   const [topic = ''] = topicsOf(platform);
-  const first = await published(platform);
+  const first = await publishedBy(platform);
   await title('older');
   await replicated();
   const key = JSON.stringify({ id: K });
@@ -149,7 +149,7 @@ async function expectRepublished(publisher: Process): Promise<void> {
 
 it('records that have expired are missed before anything is removed; --republish builds from every row as it is', async () => {
   platform = await filled('expired', 300);
-  const publisher = await published(platform);
+  const publisher = await publishedBy(platform);
   await replicated();
   const [topic = ''] = topicsOf(platform);
   const policy = (value: string) =>
@@ -172,7 +172,7 @@ it('records that have expired are missed before anything is removed; --republish
 
 it('a topic that ends before what the graph has of it is missed', async () => {
   platform = await filled('shorter', 100);
-  const publisher = await published(platform);
+  const publisher = await publishedBy(platform);
   await replicated();
   const [topic = ''] = topicsOf(platform);
   const moved = (by: number) =>
@@ -190,7 +190,7 @@ it('a topic that ends before what the graph has of it is missed', async () => {
 
 it('a topic that was made again is missed; to publish all rows is no way out of that', async () => {
   platform = await filled('remade', 50);
-  const publisher = await published(platform);
+  const publisher = await publishedBy(platform);
   await replicated();
   await publisher.stop();
   const [topic = ''] = topicsOf(platform);

@@ -6,7 +6,7 @@ import {
   filled,
   markOf,
   proofIn,
-  published,
+  publishedBy,
   recordsOf,
   topicsOf,
 } from '../support/rebuilds.ts';
@@ -31,7 +31,7 @@ async function damaged(): Promise<bigint> {
 
 it('is asked for twice, waits for projectors to be stopped, and ends with the same graph', async () => {
   platform = await filled('place', 300);
-  const publisher = await published(platform);
+  const publisher = await publishedBy(platform);
   const projector = platform.start(['project']);
   await platform.expectEqual(120);
   await damage();
@@ -75,7 +75,7 @@ it('is asked for twice, waits for projectors to be stopped, and ends with the sa
 
 it('killed while it empties the graph, says so to everyone until it is brought to its end', async () => {
   platform = await filled('emptied', 200);
-  const publisher = await published(platform);
+  const publisher = await publishedBy(platform);
   const projector = platform.start(['project']);
   await platform.expectEqual();
   const proving = await platform.run([
@@ -136,7 +136,7 @@ it('killed while it empties the graph, says so to everyone until it is brought t
 
 it('a projector that was paused meanwhile writes nothing of what it held', async () => {
   platform = await filled('paused', 300);
-  const publisher = await published(platform);
+  const publisher = await publishedBy(platform);
   const projector = platform.start(['project']);
   await platform.expectEqual();
   await underLoad(platform, async () => {
@@ -164,7 +164,7 @@ it('relationships wait for nodes; ended meanwhile, it goes on beside a projector
     // So that there is a middle to be ended in.
     json['batch'] = { maxRecords: 5, maxBytes: 1_000_000 };
   });
-  const publisher = await published(platform);
+  const publisher = await publishedBy(platform);
   const [entity = '', relation = '', extract = '', link = ''] = topicsOf(platform);
   const reached = async (...topics: readonly string[]) => {
     const [row] = await platform.cypher(

@@ -9,7 +9,7 @@ import {
   markOf,
   progressOf,
   proofIn,
-  published,
+  publishedBy,
   reachedBy,
   recordsOf,
   topicsOf,
@@ -52,7 +52,7 @@ it(
   SLOW,
   async () => {
     platform = await filled('blue', 300);
-    const publisher = await published(platform);
+    const publisher = await publishedBy(platform);
     const blue = platform.start(['project']);
     await blue.logged(/partitions assigned/);
     await underLoad(platform, async () => {
@@ -87,7 +87,7 @@ it(
 
 it('with --follow it stays current until it is stopped', async () => {
   platform = await filled('follow', 200);
-  const publisher = await published(platform);
+  const publisher = await publishedBy(platform);
   const following = platform.start(into('--follow'), credentials());
   await eventually('it is proved', () => Promise.resolve(following.stdout() !== ''), 60_000);
   await underLoad(platform, async () => {
@@ -102,12 +102,12 @@ it('with --follow it stays current until it is stopped', async () => {
 });
 
 it(`killed ${KILLS} times on the way it goes on where it was`, async () => {
-  platform = await filled('killed', 1200);
+  platform = await filled('killed', 700);
   edit(`${platform.connectors}/sink.neo4j.json`, (json) => {
     // So that there is a middle to be killed in.
     json['batch'] = { maxRecords: 25, maxBytes: 1_000_000 };
   });
-  const publisher = await published(platform);
+  const publisher = await publishedBy(platform);
   const records = await recordsOf(platform);
   const reached = () => reachedBy(green, platform);
   for (let kill = 1; kill <= KILLS; kill++) {
@@ -132,11 +132,11 @@ it(`killed ${KILLS} times on the way it goes on where it was`, async () => {
 });
 
 it('killed while all rows are asked for, and while it is built from them, it goes on, and stays with them', async () => {
-  platform = await filled('asked', 600);
+  platform = await filled('asked', 400);
   edit(`${platform.connectors}/sink.neo4j.json`, (json) => {
     json['batch'] = { maxRecords: 10, maxBytes: 1_000_000 };
   });
-  const publisher = await published(platform);
+  const publisher = await publishedBy(platform);
   const reached = () => reachedBy(green, platform);
   const records = await recordsOf(platform);
 
@@ -177,7 +177,7 @@ it('killed while all rows are asked for, and while it is built from them, it goe
 
 it('what differs is repaired, and only then is the graph proved; nothing but the rebuild itself is built upon', async () => {
   platform = await filled('differs', 300);
-  const publisher = await published(platform);
+  const publisher = await publishedBy(platform);
   const first = await rebuild();
   expect(first.code, first.stderr).toBe(0);
   const { labels, types } = platform.names;
@@ -218,7 +218,7 @@ it('what differs is repaired, and only then is the graph proved; nothing but the
 
 it('a graph with something in it is refused; --force-empty removes what is of this mapping, and nothing else', async () => {
   platform = await filled('holds', 100);
-  const publisher = await published(platform);
+  const publisher = await publishedBy(platform);
   const { labels } = platform.names;
   await green.cypher(`CREATE (:Other {id: 1})`);
   const foreign = await rebuild();
@@ -245,7 +245,7 @@ it('a graph with something in it is refused; --force-empty removes what is of th
 
 it('the graph in use is not filled beside itself, whatever name its server goes by', async () => {
   platform = await filled('itself', 20);
-  const publisher = await published(platform);
+  const publisher = await publishedBy(platform);
   const projector = platform.start(['project']);
   await platform.expectEqual();
   await projector.stop();

@@ -28,7 +28,7 @@ beforeAll(async () => {
 });
 afterAll(() => g.dispose());
 
-const RUNS = soak ? 40 : 20;
+const RUNS = soak ? 40 : 12;
 /** Positions of a run; a run's history is not as long. */
 const SPAN = 1000;
 

@@ -231,9 +231,9 @@ describe('the publication', () => {
 
   it('has columns as they were, or tells which are others, or rewritten', async () => {
     const publication = 'columns';
-    await source.client
-      .query(`create table typed (id int primary key, value varchar(10), at timestamptz, n int,
-                          twice int generated always as (n * 2) stored);
+    await source.client.query(`create type mood as enum ('glad', 'sad'); create domain feeling as mood;
+      create table typed (id int primary key, value varchar(10), at timestamptz, n int,
+                          twice int generated always as (n * 2) stored, mood mood, felt feeling, moods mood[]);
       create table halves (id int primary key, value text) partition by range (id);
       create table half partition of halves for values from (0) to (10);
       create publication columns for table typed, halves with (publish_via_partition_root = true)`);
@@ -247,6 +247,9 @@ describe('the publication', () => {
           ['value', 'text'],
           ['at', 'timestamp'],
           ['twice', 'integer'],
+          ['mood', 'any'],
+          ['felt', 'any'],
+          ['moods', 'any'],
         ]),
       ),
       spec(
@@ -279,6 +282,7 @@ describe('the publication', () => {
       'alter table typed add column more uuid default gen_random_uuid()',
       'alter table typed alter column more type text',
       'analyze typed',
+      `alter type mood add value 'angry' before 'sad'`,
       'truncate typed',
       'create table other_half partition of halves for values from (10) to (20)',
       'vacuum full half',
@@ -290,6 +294,10 @@ describe('the publication', () => {
       ['alter table typed alter column at type timestamptz(0)', 'public.typed.at'],
       ['alter table typed drop column value; alter table typed add column value text', 'public.typed.value'],
       ['alter table typed alter column twice set expression as (n * 3)', 'public.typed.twice'],
+      [
+        `alter type mood rename value 'sad' to 'blue'`,
+        'public.typed.mood,public.typed.felt,public.typed.moods',
+      ],
       [`alter table halves alter column value type text using value || ''`, 'public.halves.value'],
     ] as const)
       expect(await changedBy(statement), statement).toBe(column);

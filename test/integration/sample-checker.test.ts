@@ -196,8 +196,8 @@ describe('the checker and the canonical hashes', () => {
     }
   });
 
-  // In ordinary runs every other one.
-  it.each(WRONGS.filter((_, i) => soak || i % 2 === 0))('see %s', async (_, cypher, said) => {
+  // In ordinary runs every third one.
+  it.each(WRONGS.filter((_, i) => soak || i % 3 === 0))('see %s', async (_, cypher, said) => {
     await graph.cypher(cypher);
     expect(await compared()).not.toEqual([]);
     for (const pageRows of [2, 1_000]) {

@@ -7,7 +7,8 @@ import { hashNeo4j } from './canonical-neo4j.ts';
 import { hashPostgres } from './canonical-postgres.ts';
 import { compareHashes } from './compare.ts';
 import { silent } from './kafka.ts';
-import { createPlatform, type Platform, type Process } from './platform.ts';
+import { createPlatform, eventually, type Platform, type Process } from './platform.ts';
+import { published } from './published.ts';
 import type { SecondNeo4j } from './second-neo4j.ts';
 
 export const TABLES = ['entity', 'relation', 'extract', 'entity_extract'] as const;
@@ -21,9 +22,13 @@ export async function filled(name: string, entities: number): Promise<Platform> 
 }
 
 /** Every older row is in Kafka. */
-export async function published(platform: Platform): Promise<Process> {
+export async function publishedBy(platform: Platform): Promise<Process> {
   const publisher = platform.start(['publish']);
-  await publisher.logged(/initial load: every row is in the stream/);
+  await eventually('every table is loaded', () => {
+    const loaded = publisher.logs.filter(({ msg }) => msg === 'initial load: every row is in the stream');
+    return Promise.resolve(loaded.length === TABLES.length);
+  });
+  await published(platform);
   return publisher;
 }
 

@@ -184,6 +184,8 @@ describe('a mapped column', () => {
     ['as it was', '2/text/740/16390', '2/text/740/16390', false],
     ['in another place', '2/text/740/16390', '7/text/740/16390', true],
     ['of another type', '2/text/740/16390', '2/20/740/16390', true],
+    ['of an enum with another value', '2/16400,1=aa,2=bb/740/1', '2/16400,1=aa,2=bc/740/1', true],
+    ['of an enum with one value more', '2/16400,1=aa/740/1', '2/16400,1=aa,2=bb/740/1', false],
     ['rewritten', '2/text/740/16390', '2/text/741/16391', true],
     ['described anew', '2/text/740/16390', '2/text/741/16390', false],
     ['of a table that was written anew', '2/text/740/16390', '2/text/740/16391', false],
