@@ -15,12 +15,14 @@ import { describeLoad, unloaded } from '../core/loads.ts';
 import { formatLsn, type Lsn, parseLsn } from '../core/lsn.ts';
 import type { Mapping } from '../core/mapping.ts';
 import { MARKER_PREFIX } from '../core/messages.ts';
+import { rewrittenColumns } from '../core/source-identity.ts';
 import type { SourceRecord } from '../kafka/control.ts';
 import type { PartitionRange } from '../kafka/offsets.ts';
 import type { PartitionProgress } from '../neo4j/progress.ts';
 import type { RebuildMark } from '../neo4j/rebuild-mark.ts';
 import type { Sql } from '../postgres/client.ts';
 import { emitMessage } from '../postgres/messages.ts';
+import { publishedTables } from '../postgres/publication.ts';
 import { inspectSlot, type SlotInfo } from '../postgres/slot.ts';
 import { inspectSource, requirePrimary } from '../postgres/source.ts';
 import { type Misfit, misfits, type Topics } from './fit.ts';
@@ -38,7 +40,7 @@ export interface WaitSources {
 
 type Rebuilding = Pick<RebuildMark, 'state' | 'startedAt' | 'republish'>;
 
-export interface Recorded extends Pick<SourceRecord, 'loads' | 'askedAgain'> {
+export interface Recorded extends Pick<SourceRecord, 'loads' | 'askedAgain' | 'published'> {
   /** Why a recovery was begun that is not finished; null: there is none. */
   readonly recovering: readonly string[] | null;
   readonly recovery: Topics['recovery'];
@@ -48,34 +50,41 @@ export interface Recorded extends Pick<SourceRecord, 'loads' | 'askedAgain'> {
 const FIRST_POLL_MS = 10;
 const LAST_POLL_MS = 250;
 
-type LoadSources = Pick<WaitSources, 'mapping' | 'recorded'>;
-type SlotSources = Pick<WaitSources, 'mapping' | 'sql' | 'recorded'>;
+type SourceSources = Pick<WaitSources, 'mapping' | 'sql' | 'recorded'>;
 
-/** Throws LOADING, with how far it is, while rows that are older than the slot may still be missing in the graph. */
-export async function requireLoaded(sources: LoadSources): Promise<void> {
+/** Throws LOADING, with how far it is, while rows may be missing in the graph, or stale, that no change in the stream brings. */
+export async function requireLoaded(sources: SourceSources): Promise<void> {
   const unfinished = await stillLoading(sources);
   if (unfinished !== null) throw unfinished;
 }
 
 /** Waits for the initial load. Throws LOADING with how far it is when time is up. */
 export async function waitUntilLoaded(
-  sources: LoadSources,
+  sources: SourceSources,
   timeoutMs: number,
   signal: AbortSignal,
 ): Promise<void> {
   await until(performance.now() + timeoutMs, signal, () => stillLoading(sources));
 }
 
-async function stillLoading({ mapping, recorded }: LoadSources): Promise<AppError | null> {
-  const source = await recorded();
-  if (source === null) return null;
-  const { loads, recovering } = source;
+async function stillLoading({ mapping, sql, recorded }: SourceSources): Promise<AppError | null> {
+  const known = await recorded();
+  if (known === null) return null;
+  const { loads, recovering, published } = known;
   if (recovering !== null)
     return new AppError('LOADING', `The graph is being recovered, because ${recovering.join('; ')}.`);
-  const pending = unloaded(loads, mapping.tables);
-  if (pending.length === 0) return null;
-  const tables = pending.map((table) => describeLoad(table, loads[table]));
-  return new AppError('LOADING', `The graph is still loading: ${tables.join(', ')}.`);
+  const { source, tables } = mapping;
+  const pending = unloaded(loads, tables).map((table) => describeLoad(table, loads[table]));
+  if (pending.length > 0)
+    return new AppError('LOADING', `The graph is still loading: ${pending.join(', ')}.`);
+  // The publisher may not have noticed yet.
+  const now = await publishedTables(sql, { publication: source.publication, tables });
+  const [first] = rewrittenColumns(published, now, tables);
+  if (first === undefined) return null;
+  return new AppError(
+    'LOADING',
+    `The graph is still to be loaded again: column ${first.column} of ${first.table} was replaced, retyped or rewritten.`,
+  );
 }
 
 /**
@@ -172,7 +181,7 @@ export function emitMarker(sql: Sql, signal?: AbortSignal): Promise<Lsn> {
 
 /** As `waitForGraph`, of the topics alone. */
 export async function waitUntilPublished(
-  sources: SlotSources,
+  sources: SourceSources,
   timeoutMs: number,
   signal: AbortSignal,
 ): Promise<Lsn> {
@@ -189,7 +198,7 @@ export async function waitUntilPublished(
 
 /** Throws POSTGRES_FAILED of a standby, else STREAM_STOPPED if no publisher has ever made it, SOURCE_CHANGED if one has. */
 export async function requireSlot(
-  { mapping, sql, recorded }: SlotSources,
+  { mapping, sql, recorded }: SourceSources,
   signal: AbortSignal,
 ): Promise<SlotInfo> {
   const { slot } = mapping.source;

@@ -201,6 +201,8 @@ describe('all rows of the table are published again, and the graph is equal, whe
   ): Promise<void> {
     await platform.sql.query(ddl);
     await platform.sql.query(write);
+    // Whoever waits for the graph waits for that, too, though the publisher has not noticed yet.
+    await platform.expectEqual();
     await publishedAgain(table, columns);
     // What was found is recorded: the next session has nothing to do.
     await replicator.stop();

@@ -13,6 +13,7 @@ const NOTHING: Recorded = {
   recovery: null,
   generations: new Map([[TOPIC, 'first']]),
   askedAgain: null,
+  published: {},
 };
 
 /** Markers stand at 0/100, 0/200 and so on, each published as soon as it is there. */
