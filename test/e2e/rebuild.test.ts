@@ -4,15 +4,19 @@ import { loadMapping } from '../../src/config/connectors.ts';
 import { mappingDigest } from '../../src/neo4j/rebuild-mark.ts';
 import { edit, eventually, type Platform, underLoad } from '../support/platform.ts';
 import {
+  epochOf,
   expectEqualTo,
   filled,
+  lsnFrom,
   markOf,
   progressOf,
   proofIn,
   publishedBy,
   reachedBy,
   recordsOf,
+  rowsOf,
   topicsOf,
+  writtenBy,
 } from '../support/rebuilds.ts';
 import { type SecondNeo4j, startSecondNeo4j } from '../support/second-neo4j.ts';
 import { soak } from '../support/soak.ts';
@@ -56,11 +60,18 @@ it(
     const blue = platform.start(['project']);
     await blue.logged(/partitions assigned/);
     await underLoad(platform, async () => {
+      const before = await writtenBy(platform);
       const { code, stdout, stderr } = await rebuild();
+      const after = await writtenBy(platform);
       expect(code, stderr).toBe(0);
       const proof = proofIn(stdout);
-      expect(proof).toMatchObject({ event: 'proved', graph: `${green.uri}/neo4j`, repaired: 0 });
-      expect(proof['position']).toMatch(/^\d{10}-[0-9a-f]{16}-[0-9a-f]{16}$/);
+      const epoch = await epochOf(platform);
+      expect(proof).toMatchObject({ event: 'proved', graph: `${green.uri}/neo4j`, epoch, repaired: 0 });
+      const through = lsnFrom(proof['lsn']);
+      expect(through).toBeGreaterThanOrEqual(before);
+      expect(through).toBeLessThan(after);
+      const lsn = through.toString(16).padStart(16, '0');
+      expect(proof['position']).toBe(`${String(epoch).padStart(10, '0')}-${lsn}-${lsn}`);
       expect(await markOf(green, platform)).toBeNull();
       const ended = await progressOf(green, platform);
 
@@ -126,7 +137,7 @@ it(`killed ${KILLS} times on the way it goes on where it was`, async () => {
   const { code, stdout, stderr } = await rebuild();
   expect(code, stderr).toBe(0);
   expect(stderr).toMatch(/^Going on with the rebuild that was begun at /m);
-  expect(proofIn(stdout)).toMatchObject({ repaired: 0 });
+  expect(proofIn(stdout)).toMatchObject({ repaired: 0, compared: await rowsOf(platform) });
   await expectEqualTo(platform, green);
   await publisher.stop();
 });

@@ -16,7 +16,7 @@ import {
   type Process,
   underLoad,
 } from '../support/platform.ts';
-import { markOf } from '../support/rebuilds.ts';
+import { epochOf, lsnFrom, markOf, writtenBy } from '../support/rebuilds.ts';
 import { replayReport } from '../support/replay.ts';
 import { soak } from '../support/soak.ts';
 import { servers } from '../support/servers.ts';
@@ -88,6 +88,7 @@ async function recover(said: RegExp): Promise<void> {
   expect(shown).toMatchObject({ code: 1, stdout: expect.stringMatching(/^GAP {7}/m) as string });
   expect(shown.stdout).toMatch(said);
 
+  const before = await writtenBy(platform);
   const recovering = platform.start(['recover', '--yes']);
   await recovering.logged(/a recovery has begun/);
   const waited = await platform.run(['wait', '--timeout', '1']);
@@ -104,11 +105,15 @@ async function recover(said: RegExp): Promise<void> {
   await underLoad(platform, async () => {
     expect(await recovering.exited, recovering.stderr().slice(-3000)).toBe(0);
   });
-  expect(recovering.stdout()).toMatch(/verified through [0-9A-F]+\/[0-9A-F]+ of epoch \d+/);
+  const after = await writtenBy(platform);
+  const [, through, epoch] = /verified through (\S+) of epoch (\d+)\.\n$/.exec(recovering.stdout()) ?? [];
+  expect(lsnFrom(through)).toBeGreaterThanOrEqual(before);
+  expect(lsnFrom(through)).toBeLessThan(after);
+  expect(Number(epoch)).toBe(await epochOf(platform));
   await platform.expectEqual();
   const status = JSON.parse((await platform.run(['status', '--json'])).stdout) as Status;
   expect(status.recovery).toBeNull();
-  for (const { verified } of status.tables) expect(verified?.through).toMatch(/^[0-9A-F]+\/[0-9A-F]+$/);
+  expect(status.tables.map(({ verified }) => verified?.through)).toEqual(Array(4).fill(through));
   const nothing = await platform.run(['recover']);
   expect(nothing).toMatchObject({ code: 0, stdout: 'There is no gap: nothing to recover.\n' });
   await again.stop();

@@ -1,6 +1,7 @@
 /** What the tests of `graph rebuild` share: a filled platform, and a look at what a graph says of its rebuild. */
 import { expect } from 'vitest';
 import { createKafka, type KafkaClient } from '../../src/kafka/client.ts';
+import { readLatest } from '../../src/kafka/read-topic.ts';
 import { endOffsets, withAdmin } from '../../src/kafka/topics.ts';
 import { load } from '../../src/sample/load.ts';
 import { hashNeo4j } from './canonical-neo4j.ts';
@@ -71,6 +72,40 @@ export async function reachedBy(on: OnGraph, platform: Platform): Promise<number
 export function proofIn(stdout: string): Record<string, unknown> {
   expect(stdout.trim().split('\n')).toHaveLength(1);
   return JSON.parse(stdout) as Record<string, unknown>;
+}
+
+/** Behind everything that is committed by now, before all that is written from now on. */
+export async function writtenBy({ sql }: Pick<Platform, 'sql'>): Promise<bigint> {
+  const { rows } = await sql.query<{ lsn: string }>(
+    `select (pg_current_wal_insert_lsn() - '0/0')::text as lsn`,
+  );
+  return BigInt(rows[0]?.lsn ?? '');
+}
+
+/** `X/Y`, as PostgreSQL writes it. */
+export function lsnFrom(text: unknown): bigint {
+  const [high = '', low = ''] = String(text).split('/');
+  return (BigInt(`0x${high}`) << 32n) + BigInt(`0x${low}`);
+}
+
+/** Of the source, as the control topic has it: that of the highest session. */
+export async function epochOf(platform: Platform): Promise<unknown> {
+  const control = await readLatest(
+    kafkaOf(platform),
+    `${platform.name}.control`,
+    AbortSignal.timeout(20_000),
+    (value) => JSON.parse(String(value)) as Record<string, unknown>,
+  );
+  const sources = [...control.values()].filter(({ kind }) => kind === 'source');
+  return sources.sort((a, b) => Number(a['session']) - Number(b['session'])).at(-1)?.['epoch'];
+}
+
+/** Of all mapped tables. */
+export async function rowsOf({ sql }: Pick<Platform, 'sql'>): Promise<number> {
+  const { rows } = await sql.query<{ n: string }>(
+    `select ${TABLES.map((table) => `(select count(*) from ${table})`).join(' + ')} as n`,
+  );
+  return Number(rows[0]?.n);
 }
 
 export async function expectEqualTo(
