@@ -37,7 +37,11 @@ export function paceOf(
 /** For people, of one table: `public.entity: 120000 of about 300000 rows (40 %)`. */
 export function describeLoad(table: string, load: TableLoad | undefined): string {
   const { rows, expected } = load ?? { rows: 0, expected: 0 };
-  if (rows + expected === 0) return `${table}: not begun`;
+  return `${table}: ${rows + expected === 0 ? 'not begun' : describeRows({ rows, expected })}`;
+}
+
+/** For people: `120000 of about 300000 rows (40 %)`. */
+export function describeRows({ rows, expected }: Pick<TableLoad, 'rows' | 'expected'>): string {
   const percent = Math.min(100, Math.floor((rows * 100) / Math.max(1, expected)));
-  return `${table}: ${rows} of about ${Math.max(rows, expected)} rows (${percent} %)`;
+  return `${rows} of about ${Math.max(rows, expected)} rows (${percent} %)`;
 }

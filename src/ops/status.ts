@@ -4,7 +4,7 @@
  */
 import type { Mapping, TableMapping } from '../core/mapping.ts';
 import { describeError } from '../core/errors.ts';
-import { paceOf, type TableLoad } from '../core/loads.ts';
+import { describeRows, paceOf, type TableLoad } from '../core/loads.ts';
 import { formatLsn, parseLsn } from '../core/lsn.ts';
 import { type Position, position } from '../core/position.ts';
 import { type ControlState, unfinishedRecovery } from '../kafka/control.ts';
@@ -224,8 +224,7 @@ async function ask<T>(question: () => Promise<T>): Promise<{ value: T | null; se
 function describe({ load, verified }: Status['tables'][number]): string {
   if (load === null || load.state === 'loaded') return '';
   if (load.state === 'skipped') return verified === null ? ', older rows were NOT LOADED' : '';
-  const { rows, expected, rate, etaSeconds } = load;
-  return `, LOADING ${rows} of about ${Math.max(rows, expected)} rows, ${rate}/s, ${etaSeconds ?? '?'} s to go`;
+  return `, LOADING ${describeRows(load)}, ${load.rate}/s, ${load.etaSeconds ?? '?'} s to go`;
 }
 
 function walOf(status: string | null): string {

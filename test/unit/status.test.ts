@@ -1,6 +1,7 @@
 /** What status says, and what of it is healthy, from what servers, topics and graph answer. */
 import { describe, expect, it } from 'vitest';
 import { AppError } from '../../src/core/errors.ts';
+import type { TableLoad } from '../../src/core/loads.ts';
 import { lsn } from '../../src/core/lsn.ts';
 import { position } from '../../src/core/position.ts';
 import {
@@ -85,7 +86,7 @@ interface Answers {
   readonly gaps?: readonly string[] | null;
 }
 
-async function statusOf(answers: Answers = {}) {
+async function statusOf(answers: Answers = {}, nowMs = 2000) {
   const { projector = true, gaps = [] } = answers;
   const orDown = <T>(answer: T | null) =>
     answer === null
@@ -105,7 +106,7 @@ async function statusOf(answers: Answers = {}) {
       projector: () => orDown(projector),
       gaps: () => orDown(gaps),
     },
-    2000,
+    nowMs,
   );
   const of = status.tables.find((one) => one.table === table);
   return { status, of, text: formatStatus(status) };
@@ -197,4 +198,19 @@ it('rows that were left out of the load are named until a proof shows that they 
   const line = (text: string) => text.split('\n').find((one) => one.includes(`${table} `));
   expect(line((await statusOf({ control: { source }, graph: { proved: null } })).text)).toMatch(/NOT LOADED/);
   expect(line((await statusOf({ control: { source } })).text)).not.toMatch(/NOT LOADED/);
+});
+
+it.each<[string, Partial<TableLoad>, string]>([
+  ['begun', {}, ', LOADING 0 of about 40000 rows (0 %), 0/s, ? s to go'],
+  ['half way', { rows: 25_000 }, ', LOADING 25000 of about 40000 rows (62 %), 2500/s, 6 s to go'],
+  [
+    'beyond what was expected',
+    { rows: 50_000 },
+    ', LOADING 50000 of about 50000 rows (100 %), 5000/s, 0 s to go',
+  ],
+])('a load says how far it is, in rows, per cent and time: %s', async (_, so, said) => {
+  const load = { state: 'loading', cursor: null, rows: 0, expected: 40_000, startedAt: AT, ...so } as const;
+  const source = { ...recorded, loads: { [table]: load } };
+  const { text } = await statusOf({ control: { source } }, Date.parse(AT) + 10_000);
+  expect(text).toContain(said);
 });
