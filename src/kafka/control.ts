@@ -208,6 +208,8 @@ export function controlState(values: readonly string[]): ControlState {
     else sessions.add(record.session);
     if (record.kind === 'source' && record.session >= (source?.session ?? 0)) source = record;
   }
+  // Nothing is acknowledged before topics are recorded: this a publisher at work wrote to a topic that was made again.
+  if (topics.size === 0 && source?.acknowledged != null) source = null;
   const ascending = [...sessions].sort((a, b) => a - b);
   return { source, session: ascending.at(-1) ?? 0, topics, recovery, verified, sessions: ascending };
 }

@@ -40,6 +40,14 @@ function source(session: number, acknowledged: string): ControlRecord {
   };
 }
 
+/** Without any, what is said of a source is not believed. */
+const made: ControlRecord = {
+  kind: 'topic',
+  topic: 't',
+  generation: 'g',
+  createdAt: new Date().toISOString(),
+};
+
 function session(n: number): ControlRecord {
   return { kind: 'session', session: n, startedAt: new Date().toISOString() };
 }
@@ -65,19 +73,13 @@ describe('the control topic', () => {
     await ensureTopics(kafka.admin, [spec], never);
     expect(await readControl(kafka.client, spec.topic, never)).toMatchObject({ source: null, session: 0 });
     const control = await createControlWriter(kafka.client, spec.topic, silent);
-    const topic: ControlRecord = {
-      kind: 'topic',
-      topic: 't',
-      generation: 'g',
-      createdAt: new Date().toISOString(),
-    };
-    await control.write([session(1), topic]);
+    await control.write([session(1), made]);
     for (let i = 1; i <= 300; i++) await control.write([source(1, `0/${i.toString(16).toUpperCase()}`)]);
     const started = performance.now();
     const state = await readControl(kafka.client, spec.topic, never);
     expect(performance.now() - started).toBeLessThan(1_000);
     expect(state).toMatchObject({ session: 1, source: { acknowledged: '0/12C', xids: [['751', '760']] } });
-    expect(state.topics.get('t')).toEqual(topic);
+    expect(state.topics.get('t')).toEqual(made);
     expect((await kafka.admin.listGroups()).groups.filter((g) => g.groupId.includes('control'))).toEqual([]);
     await control.close();
     await kafka.admin.deleteTopics({ topics: [spec.topic] });
@@ -86,7 +88,7 @@ describe('the control topic', () => {
   it('believes the session that took over, whatever a paused one writes later and compaction keeps', async () => {
     const topic = await kafka.topic(1, COMPACT_SOON);
     const paused = await createControlWriter(kafka.client, topic, silent);
-    await paused.write([session(5), source(5, '0/50')]);
+    await paused.write([made, session(5), source(5, '0/50')]);
     const current = await createControlWriter(kafka.client, topic, silent);
     await current.write([session(6), source(6, '0/60')]);
     await current.write([source(6, '0/61')]);

@@ -48,7 +48,7 @@ describe('what the control topic says', () => {
   });
 
   it('of how far topics were written is nothing in a record of an earlier version', () => {
-    expect(controlState([source(1, '0/1')]).source?.ends).toEqual({});
+    expect(controlState([source(1, '0/1'), topic('t')]).source?.ends).toEqual({});
   });
 
   it('of the source survives a session that had nothing to say yet', () => {
@@ -56,10 +56,16 @@ describe('what the control topic says', () => {
     expect(state).toMatchObject({ session: 13, source: { session: 12, acknowledged: null } });
   });
 
+  it('of the source is nothing where a publisher at work has written to a topic that was made again', () => {
+    expect(controlState([source(12, '0/B')])).toMatchObject({ source: null, session: 12 });
+    expect(controlState([source(12, '0/B'), topic('t')]).source).toMatchObject({ session: 12 });
+    expect(controlState([source(12, null)]).source).toMatchObject({ session: 12 });
+  });
+
   it('in kinds or fields of a later version is left alone', () => {
     const later = JSON.stringify({ kind: 'load-cursor', anything: 1 });
     const extended = JSON.stringify({ ...(JSON.parse(source(1, '0/1')) as object), more: true });
-    expect(controlState([later, extended]).source?.session).toBe(1);
+    expect(controlState([later, extended, topic('t')]).source?.session).toBe(1);
   });
 
   it.each(['', 'null', '{}', '{"kind":7}', '{"kind":"source"}', source(1, 'x/y'), source(-1, null)])(
