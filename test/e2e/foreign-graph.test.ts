@@ -2,7 +2,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { createPlatform, type Platform } from '../support/platform.ts';
+import { createPlatform, type Platform, within } from '../support/platform.ts';
 
 const SAID =
   /^The graph holds the data of another source \(.* 1\/other, not \d+\/foreign_\w+\)\. Check .*\n$/;
@@ -26,13 +26,13 @@ it('belongs to the source that was first projected into it, and is refused by an
       },
     );
   const [claimed] = await named('1/other');
+  const found = within('idle as it is, it finds out', first.exited);
   expect(claimed?.['was']).toMatch(new RegExp(`^\\d+/${platform.name}$`));
   const file = join(platform.connectors, 'report.json');
   const checked = await platform.run(['sync-data', '--check-results-file', file], { LOG_LEVEL: 'error' });
   expect(checked).toMatchObject({ code: 1, stdout: '', stderr: expect.stringMatching(SAID) as string });
   expect(existsSync(file)).toBe(false);
-  // Idle as it is, it finds out.
-  expect(await first.exited).toBe(1);
+  expect(await found).toBe(1);
   expect(first.stderr().split('\n').at(-2)).toMatch(/^The graph holds the data of another source/);
 
   // What such a graph knows of topics is no gap of ours: nothing is given up for it.

@@ -5,9 +5,15 @@
 import neo4j, { type Integer } from 'neo4j-driver';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { load } from '../../src/sample/load.ts';
-import { createPlatform, eventually, type Platform, type Process, underLoad } from '../support/platform.ts';
-
-const FOUND_MS = 30_000;
+import {
+  createPlatform,
+  eventually,
+  FOUND_MS,
+  type Platform,
+  type Process,
+  underLoad,
+  within,
+} from '../support/platform.ts';
 
 let platform: Platform;
 let replicator: Process;
@@ -76,6 +82,7 @@ async function restore({ nodes, edges }: Backup): Promise<void> {
   );
 }
 
+const foundOut = () => within('it finds out', replicator.logged(/lost its session/, 'PROGRESS_LOST'));
 const caughtUp = async () => (await platform.run(['wait', '--timeout', '1'])).code === 0;
 
 /** Is it, of each table? */
@@ -88,6 +95,7 @@ async function verified(): Promise<boolean[]> {
 
 it('emptied', async () => {
   await empty();
+  await foundOut();
   await eventually('it begins again', caughtUp, FOUND_MS + 30_000);
   await platform.expectEqual();
   await replicator.stop();
@@ -96,7 +104,7 @@ it('emptied', async () => {
 it('emptied under load', async () => {
   await underLoad(platform, async () => {
     await empty();
-    await replicator.logged(/lost its session/, 'PROGRESS_LOST');
+    await foundOut();
     await replicator.logged(/partitions assigned/);
   });
   await platform.expectEqual();
@@ -118,7 +126,7 @@ it('put back to an earlier state', async () => {
   const later = await backup();
   expect(progressIn(later)).toBeGreaterThan(progressIn(earlier));
   await restore(earlier);
-  await replicator.logged(/lost its session/, 'PROGRESS_LOST');
+  await foundOut();
   await eventually('it goes on from there', caughtUp, FOUND_MS + 30_000);
   // What it was then nobody has compared.
   expect(await verified()).toEqual([false, false, false, false]);

@@ -15,13 +15,12 @@ import {
   type Platform,
   type Process,
   underLoad,
+  within,
 } from '../support/platform.ts';
 import { epochOf, lsnFrom, markOf, writtenBy } from '../support/rebuilds.ts';
 import { replayReport } from '../support/replay.ts';
 import { soak } from '../support/soak.ts';
 import { servers } from '../support/servers.ts';
-
-const DETECTED_MS = 30_000;
 
 interface Status {
   readonly recovery: unknown;
@@ -65,10 +64,7 @@ async function expectGone(ids: readonly string[]): Promise<void> {
 
 /** Ends by itself with this error and what to do. */
 async function expectRefused(process: Process, said: RegExp): Promise<void> {
-  const code = await Promise.race([
-    process.exited,
-    new Promise((resolve) => setTimeout(resolve, DETECTED_MS, 'still running')),
-  ]);
+  const code = await within('it ends', process.exited);
   expect({ code, stderr: process.stderr() }).toMatchObject({
     code: 1,
     stderr: expect.stringMatching(said) as string,
@@ -78,6 +74,14 @@ async function expectRefused(process: Process, said: RegExp): Promise<void> {
 
 const syncData = (...mode: readonly string[]) =>
   platform.run(['sync-data', ...mode, '--check-results-file', `${platform.connectors}/r.json`]);
+
+/** On a terminal, in answer to its question. */
+async function typed(answer: string): Promise<Process> {
+  const asking = platform.start(['recover'], {}, { terminal: true });
+  await eventually('it asks', () => Promise.resolve(asking.stdout().includes('Type "recover"')));
+  asking.child.stdin?.write(`${answer}\n`);
+  return asking;
+}
 
 /** From the gap to a proved graph, with the replicator under load meanwhile. */
 async function recover(said: RegExp): Promise<void> {
@@ -144,11 +148,47 @@ it.runIf(soak)('in a soak test alone: a slot that was dropped', async () => {
   await expectGone(gone);
 });
 
-it.runIf(soak)('in a soak test alone: the control topic deleted, while all is at work', async () => {
-  await kafka.deleteTopics({ topics: [`${platform.name}.control`] });
-  await expectRefused(replicator, /KAFKA_TOPIC_CHANGED|no longer has|holds no record of the source/);
+const CONTROL_LOST =
+  /no longer has \S+\.control|other topics under the names \S+\.control|topic \S+\.control-0 went on at 0/;
+const NO_RECORD = /the slot exists, but the control topic holds no record of the source/;
+
+async function loseControlTopic({ name }: Platform, { madeAgain }: { madeAgain: boolean }): Promise<void> {
+  const topic = `${name}.control`;
+  await kafka.deleteTopics({ topics: [topic] });
+  const configEntries = [{ name: 'cleanup.policy', value: 'compact' }];
+  if (madeAgain) await createTopic(kafka, { topic, configEntries });
+}
+
+it('the control topic deleted, and that of another platform made again, while all is at work', async () => {
+  const other = await createPlatform('gap');
+  const lost = async (on: Platform, process: Process, madeAgain: boolean) => {
+    await underLoad(on, async () => {
+      await loseControlTopic(on, { madeAgain });
+      await expectRefused(process, CONTROL_LOST);
+    });
+    const asked = await on.run(['recover']);
+    expect(asked).toMatchObject({ code: 2, stdout: expect.stringMatching(NO_RECORD) as string });
+  };
+  try {
+    const beside = other.start(['replicate']);
+    await beside.logged(/partitions assigned/);
+    await Promise.all([lost(platform, replicator, false), lost(other, beside, true)]);
+  } finally {
+    await other.dispose();
+  }
+});
+
+it.runIf(soak).each([
+  ['deleted', false],
+  ['deleted and made again', true],
+])('in a soak test alone: the control topic %s, while all is at work', async (_, madeAgain) => {
+  await underLoad(platform, async () => {
+    await loseControlTopic(platform, { madeAgain });
+    await within('it ends', replicator.exited);
+  });
+  await expectRefused(replicator, CONTROL_LOST);
   const gone = await changeInTheGap();
-  await recover(/the slot exists, but the control topic holds no record of the source/);
+  await recover(NO_RECORD);
   await expectGone(gone);
 });
 
@@ -227,9 +267,8 @@ it.runIf(soak)('in a soak test alone: all topics deleted', async () => {
   const topics = await kafka.listTopics();
   await kafka.deleteTopics({ topics: topics.filter((topic) => topic.startsWith(`${platform.name}.`)) });
   const gone = await changeInTheGap();
-  const said = /the slot exists, but the control topic holds no record of the source/;
-  await expectRefused(platform.start(['publish']), said);
-  await recover(said);
+  await expectRefused(platform.start(['publish']), NO_RECORD);
+  await recover(NO_RECORD);
   await expectGone(gone);
 });
 
@@ -265,12 +304,12 @@ it('a slot that was dropped while a rebuild in place was not brought to its end'
   await expectRefused(platform.start(['rebuild', '--in-place', '--yes']), /The slot gap_\w+ does not exist/);
   await expectRefused(platform.start(['project']), /The graph is being emptied by a rebuild/);
 
-  const recovering = platform.start(['recover', '--yes']);
+  const recovering = await typed('recover');
   await eventually('it waits', () => Promise.resolve(/have to run now/.test(recovering.stdout())));
   expect(recovering.stdout()).toMatch(/A rebuild has begun to empty the graph: that is done to its end/);
   expect(await markOf(platform, platform)).toBe('building');
   const again = platform.start(['replicate']);
-  expect(await recovering.exited, recovering.stderr().slice(-3000)).toBe(0);
+  expect(await recovering.exited, recovering.stdout().slice(-3000)).toBe(0);
   await platform.expectEqual();
   await expectGone(gone);
   expect(await markOf(platform, platform)).toBeNull();
@@ -332,6 +371,11 @@ it('a recovery that is ended at any of its steps is gone on with', async () => {
   };
   const waits = (recovering: Process) =>
     eventually('it waits', () => Promise.resolve(/have to run now/.test(recovering.stdout())));
+
+  const wrong = await typed('yes');
+  expect(await within('it ends', wrong.exited)).toBe(2);
+  expect(wrong.stdout()).toMatch(/Not confirmed: nothing is changed/);
+  await expectRefused(platform.start(['publish']), /the publication no longer exists/);
 
   // The slot is dropped, and it ends there: nothing can be recorded.
   await configureTopic(control, 'max.message.bytes', '1');

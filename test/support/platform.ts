@@ -346,6 +346,22 @@ export async function eventually(
 /** Of a Neo4j that has just started, two cores are not enough for much more, tests beside it. */
 export const CHANGES_PER_SECOND = soak ? 200 : 25;
 
+/** How soon whatever is wrong with source, topics or graph is to be found. */
+export const FOUND_MS = 30_000;
+
+/** What is awaited, if it comes in time. */
+export async function within<T>(what: string, awaited: Promise<T>, timeoutMs = FOUND_MS): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => {
+      reject(new Error(`not within ${timeoutMs} ms: ${what}`));
+    }, timeoutMs);
+  });
+  return Promise.race([awaited, late]).finally(() => {
+    clearTimeout(timer);
+  });
+}
+
 /** Changes at a steady rate while `during` runs, and not a moment longer. */
 export async function underLoad(
   platform: Platform,

@@ -1,5 +1,6 @@
 /** Another Neo4j server than the one that the tests of a run share: a real one, on loopback, gone with its test. */
 import { randomBytes } from 'node:crypto';
+import { cpSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import neo4j, { type Driver } from 'neo4j-driver';
 import { shortLived } from '../../src/stack/java-flags.ts';
@@ -16,7 +17,25 @@ export interface SecondNeo4j {
   readonly cypher: (query: string, parameters?: object) => Promise<Record<string, unknown>[]>;
   /** Removes all data. */
   readonly clear: () => Promise<void>;
+  /** Where its files are. */
+  readonly dir: string;
+  readonly server: Pick<Server, 'start' | 'stop'>;
   readonly stop: () => Promise<void>;
+}
+
+/** What a dump has of a database, and a load puts in the place of another. */
+const STORE = ['data/databases/neo4j', 'data/transactions/neo4j'];
+
+/** Neither server may run. `parts`: files and folders. */
+export function copyStore(
+  from: Pick<SecondNeo4j, 'dir'>,
+  to: Pick<SecondNeo4j, 'dir'>,
+  parts: readonly string[] = STORE,
+): void {
+  for (const part of parts) {
+    rmSync(join(to.dir, part), { recursive: true });
+    cpSync(join(from.dir, part), join(to.dir, part), { recursive: true });
+  }
 }
 
 export async function startSecondNeo4j(): Promise<SecondNeo4j> {
@@ -24,9 +43,10 @@ export async function startSecondNeo4j(): Promise<SecondNeo4j> {
   const folder = await claimFolder(undefined, true);
   const [port = 0] = await freePorts(1);
   const password = randomBytes(18).toString('base64url');
+  const dir = join(folder.dir, 'neo4j');
   const plan = neo4jPlan({
     program: shortLived(software.neo4j),
-    dir: join(folder.dir, 'neo4j'),
+    dir,
     logFile: join(folder.dir, 'neo4j.log'),
     port,
     password,
@@ -51,6 +71,8 @@ export async function startSecondNeo4j(): Promise<SecondNeo4j> {
     password,
     driver,
     cypher,
+    dir,
+    server,
     async clear() {
       await cypher('MATCH (n) DETACH DELETE n');
     },
