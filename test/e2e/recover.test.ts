@@ -155,7 +155,11 @@ const NO_RECORD = /the slot exists, but the control topic holds no record of the
 async function loseControlTopic({ name }: Platform, { madeAgain }: { madeAgain: boolean }): Promise<void> {
   const topic = `${name}.control`;
   await kafka.deleteTopics({ topics: [topic] });
-  const configEntries = [{ name: 'cleanup.policy', value: 'compact' }];
+  const configEntries = [
+    { name: 'cleanup.policy', value: 'compact' },
+    { name: 'segment.bytes', value: String(1024 * 1024) },
+    { name: 'min.cleanable.dirty.ratio', value: '0.1' },
+  ];
   if (madeAgain) await createTopic(kafka, { topic, configEntries });
 }
 
