@@ -50,6 +50,7 @@ export async function recordProof(
   const { client, graph } = servers;
   await requireOwnGraph(servers, mapping, signal);
   const before = await identities(context, servers);
+  const at = new Date().toISOString();
   const lsn = await waitForGraph(waitSources(servers, context), run.maxWaitMs, signal);
   const outcome = await compareAndRepair(context, servers, run, signal);
   const open = stillOpen(outcome, run);
@@ -60,7 +61,6 @@ export async function recordProof(
   if (epoch === null || epoch !== before.epoch) return unproved('another epoch began meanwhile');
   if (uuid === null || uuid !== before.uuid) return unproved('the graph became another one meanwhile');
 
-  const at = new Date().toISOString();
   await markProof(graph, mapping, position(epoch, lsn, lsn));
   const verified = mapping.tables.map((of) => {
     const proved = { graph: uuid, epoch, lsn: formatLsn(lsn), mapping: tableDigest(mapping, of), at };

@@ -117,7 +117,7 @@ async function beside(
   resumed: boolean,
   signal: AbortSignal,
 ): Promise<Outcome> {
-  await requireLoaded(waitSources(servers, context));
+  await requireLoaded(waitSources(servers, context), signal);
   const everything = run.wholeGraph && run.deep;
   if (everything && resumed)
     process.stderr.write(

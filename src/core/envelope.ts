@@ -99,9 +99,11 @@ export function truncateKey(table: string): string {
   return JSON.stringify({ $truncate: table });
 }
 
-/** A session begins: Debezium's shape of a logical message. */
+const OPENING = 'graph.session';
+
+/** An epoch begins with a session: Debezium's shape of a logical message. */
 export function opening(source: string, nowMs: number): string {
-  return `{"source":${source},"op":"m","ts_ms":${nowMs},"message":{"prefix":"graph.session","content":""}}`;
+  return `{"source":${source},"op":"m","ts_ms":${nowMs},"message":{"prefix":"${OPENING}","content":""}}`;
 }
 
 /** The key of such a record, which stands in every partition, and stays there. */
@@ -143,8 +145,10 @@ export function decodeRecord(value: Uint8Array | null): DecodedRecord {
     throw malformed('its value is not JSON');
   }
   if (!isObject(parsed)) throw malformed('its value is not an envelope');
-  const { op, source, before, after } = parsed;
+  const { op, source, before, after, message } = parsed;
   if (!isOp(op) && op !== 'm') throw malformed('its op is not one of c, u, d, r, t, m');
+  if (op === 'm' && !(isObject(message) && message['prefix'] === OPENING))
+    throw malformed('it is a message, and not one of ours');
   if (!isObject(source)) throw malformed('it has no source');
   const { position, epoch, session, schema, table, ts_ms } = source;
   if (typeof position !== 'string' || !isPosition(position))

@@ -22,7 +22,10 @@ const NOT_MAPPED = 'not mapped';
 const COLUMN = 'column ';
 const KEY = 'key ';
 
-/** `table`: schema.name. The text is `attnum/type/version of its description/file of the table`, that of an enum `oid,value,value…`. */
+/**
+ * `table`: schema.name. The text is `attnum/type/version of its description/file of the table`; that of an enum's type
+ * `oid,value=version,value=version`.
+ */
 export function columnEntry(table: string, column: string, isKey: boolean): string {
   return `${isKey ? KEY : COLUMN}${table}.${column}`;
 }
@@ -117,12 +120,18 @@ export function changedPublication(recorded: Published, now: Published): string 
   const tables = changed.filter((name) => name !== PUBLICATION);
   if (tables.length > 0)
     return `${tables.join(', ')}: not published as was recorded, or another table of that name, so that changes may be missing`;
+  const keys = rewrittenKeys(recorded, now);
+  if (keys !== null) return keys;
+  return changed.length === 0 ? null : 'the publication was altered, so that changes may be missing';
+}
+
+/** Why rows may have had other keys; null: none had. */
+export function rewrittenKeys(recorded: Published, now: Published): string | null {
   const keys = Object.keys(recorded).filter(
     (name) => name.startsWith(KEY) && isRewritten(recorded, now, name),
   );
-  if (keys.length > 0)
-    return `${keys.map((name) => name.slice(KEY.length)).join(', ')}: a key that was replaced, retyped or rewritten, so that rows may have had other keys`;
-  return changed.length === 0 ? null : 'the publication was altered, so that changes may be missing';
+  if (keys.length === 0) return null;
+  return `${keys.map((name) => name.slice(KEY.length)).join(', ')}: a key that was replaced, retyped or rewritten, so that rows may have had other keys`;
 }
 
 /** Of recorded tables that are not mapped now, what to record: changes of them pass by. */

@@ -100,7 +100,7 @@ const verifiedRecord = z.object({
   /** The graph that was compared: another one is not proved by it. */
   graph: z.string(),
   epoch: z.int().nonnegative(),
-  /** Everything committed before it. */
+  /** Everything committed before it, and before `at`. */
   lsn: lsnText,
   /** Digest of the table's mapping that it was compared by; another one is not proved, nor is one that is not known. */
   mapping: z.string().optional(),

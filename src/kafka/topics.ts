@@ -70,7 +70,7 @@ export async function ensureTopics(
   }
 }
 
-/** The controller has made them; the broker that is asked may learn of it, and their leaders that they lead, a little later. */
+/** The controller has made them; the broker that is asked may learn of it, and leaders that they lead, a little later. */
 async function known(admin: Admin, topics: readonly string[], signal: AbortSignal): Promise<void> {
   const deadline = performance.now() + KNOWN_WITHIN_MS;
   const passing = ({ code }: AppError): boolean => code === 'KAFKA_TOPIC' || code === 'KAFKA_UNREACHABLE';

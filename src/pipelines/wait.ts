@@ -4,6 +4,8 @@
  *   marker in the WAL at L ─▶ the slot has confirmed L, so by I9 all of it is in Kafka ─▶ where the topics end now
  *     ─▶ the graph's progress, which fits these topics, has reached those ends
  *
+ * Before that all rows must have been asked for that no change in the stream brings: of the initial load, and of tables
+ * with rewritten columns.
  * Progress of a graph that is being emptied, or is to be built from rows that have not all been asked for, says nothing
  * of what it has: the marker comes behind the last of those requests.
  * Never compares with the WAL's insert position: asynchronous commits are visible beyond it, and on an idle server it
@@ -15,7 +17,7 @@ import { describeLoad, unloaded } from '../core/loads.ts';
 import { formatLsn, type Lsn, parseLsn } from '../core/lsn.ts';
 import type { Mapping } from '../core/mapping.ts';
 import { MARKER_PREFIX } from '../core/messages.ts';
-import { rewrittenColumns } from '../core/source-identity.ts';
+import { rewrittenColumns, rewrittenKeys } from '../core/source-identity.ts';
 import type { SourceRecord } from '../kafka/control.ts';
 import type { PartitionRange } from '../kafka/offsets.ts';
 import type { PartitionProgress } from '../neo4j/progress.ts';
@@ -49,41 +51,63 @@ export interface Recorded extends Pick<SourceRecord, 'loads' | 'askedAgain' | 'p
 
 const FIRST_POLL_MS = 10;
 const LAST_POLL_MS = 250;
+/** What a publisher at work has seen is on record by then. */
+const NOTICED_MS = 15_000;
 
-type SourceSources = Pick<WaitSources, 'mapping' | 'sql' | 'recorded'>;
+type PublisherSources = Pick<WaitSources, 'mapping' | 'sql' | 'recorded'>;
 
-/** Throws LOADING, with how far it is, while rows may be missing in the graph, or stale, that no change in the stream brings. */
-export async function requireLoaded(sources: SourceSources): Promise<void> {
-  const unfinished = await stillLoading(sources);
-  if (unfinished !== null) throw unfinished;
+/**
+ * Throws LOADING, with how far it is, while rows may be missing in the graph, or stale, that no change in the stream
+ * brings; SOURCE_CHANGED if rows had other keys.
+ */
+export async function requireLoaded(sources: PublisherSources, signal: AbortSignal): Promise<void> {
+  await until(performance.now() + NOTICED_MS, signal, async () => {
+    const unfinished = await stillLoading(sources);
+    if (unfinished !== null) throw unfinished;
+    return toBeLoadedAgain(sources, signal);
+  });
 }
 
-/** Waits for the initial load. Throws LOADING with how far it is when time is up. */
+/** Waits for the initial load. Throws, when time is up, as `requireLoaded`. */
 export async function waitUntilLoaded(
-  sources: SourceSources,
+  sources: PublisherSources,
   timeoutMs: number,
   signal: AbortSignal,
 ): Promise<void> {
-  await until(performance.now() + timeoutMs, signal, () => stillLoading(sources));
+  const deadline = performance.now() + timeoutMs;
+  await until(deadline, signal, async () => {
+    return (await stillLoading(sources)) ?? (await toBeLoadedAgain(sources, signal));
+  });
 }
 
-async function stillLoading({ mapping, sql, recorded }: SourceSources): Promise<AppError | null> {
-  const known = await recorded();
-  if (known === null) return null;
-  const { loads, recovering, published } = known;
+async function stillLoading({ mapping, recorded }: PublisherSources): Promise<AppError | null> {
+  const source = await recorded();
+  if (source === null) return null;
+  const { loads, recovering } = source;
   if (recovering !== null)
     return new AppError('LOADING', `The graph is being recovered, because ${recovering.join('; ')}.`);
-  const { source, tables } = mapping;
-  const pending = unloaded(loads, tables).map((table) => describeLoad(table, loads[table]));
-  if (pending.length > 0)
-    return new AppError('LOADING', `The graph is still loading: ${pending.join(', ')}.`);
-  // The publisher may not have noticed yet.
-  const now = await publishedTables(sql, { publication: source.publication, tables });
+  const pending = unloaded(loads, mapping.tables);
+  if (pending.length === 0) return null;
+  const tables = pending.map((table) => describeLoad(table, loads[table]));
+  return new AppError('LOADING', `The graph is still loading: ${tables.join(', ')}.`);
+}
+
+/** By a publisher that has not noticed yet. What is recorded follows what it has seen a little later. */
+async function toBeLoadedAgain(
+  { mapping: { source, tables }, sql, recorded }: PublisherSources,
+  signal: AbortSignal,
+): Promise<AppError | null> {
+  const { published = {} } = (await recorded()) ?? {};
+  const now = await publishedTables(sql, { publication: source.publication, tables }, signal);
+  const gap = rewrittenKeys(published, now);
+  if (gap !== null)
+    throw new AppError('SOURCE_CHANGED', `The source is not the one that was recorded: ${gap}.`);
   const [first] = rewrittenColumns(published, now, tables);
   if (first === undefined) return null;
   return new AppError(
     'LOADING',
     `The graph is still to be loaded again: column ${first.column} of ${first.table} was replaced, retyped or rewritten.`,
+    { furtherRemedy: 'The publisher begins by itself; start one if none is at work.' },
   );
 }
 
@@ -181,7 +205,7 @@ export function emitMarker(sql: Sql, signal?: AbortSignal): Promise<Lsn> {
 
 /** As `waitForGraph`, of the topics alone. */
 export async function waitUntilPublished(
-  sources: SourceSources,
+  sources: PublisherSources,
   timeoutMs: number,
   signal: AbortSignal,
 ): Promise<Lsn> {
@@ -198,7 +222,7 @@ export async function waitUntilPublished(
 
 /** Throws POSTGRES_FAILED of a standby, else STREAM_STOPPED if no publisher has ever made it, SOURCE_CHANGED if one has. */
 export async function requireSlot(
-  { mapping, sql, recorded }: SourceSources,
+  { mapping, sql, recorded }: PublisherSources,
   signal: AbortSignal,
 ): Promise<SlotInfo> {
   const { slot } = mapping.source;

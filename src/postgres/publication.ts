@@ -107,8 +107,11 @@ export async function publishedTables(
      select wanted.entry,
             concat_ws('/', a.attnum,
                       case when a.atttypid in (${TEXT_OIDS}) then 'text' else concat_ws(',', a.atttypid,
-                           (select string_agg(e.oid || '=' || left(md5(e.enumlabel), 8), ',' order by e.oid)
-                              from pg_enum e where e.enumtypid in (t.oid, t.typbasetype, t.typelem))) end,
+                           (with recursive made_of as (
+                              select a.atttypid as oid union
+                              select unnest(array[typbasetype, typelem]) from made_of natural join pg_type)
+                            select string_agg(e.oid || '=' || e.xmin, ',' order by e.oid)
+                              from pg_enum e join made_of on enumtypid = made_of.oid)) end,
                       a.xmin,
                       case when c.relkind <> 'p' then c.relfilenode::text
                            else (with recursive part as (select c.oid union all select inhrelid
@@ -119,7 +122,6 @@ export async function publishedTables(
        join pg_namespace n on n.nspname = wanted.schema
        join pg_class c on c.relnamespace = n.oid and c.relname = wanted.name
        join pg_attribute a on a.attrelid = c.oid and a.attname = wanted.col and a.attnum > 0 and not a.attisdropped
-       join pg_type t on t.oid = a.atttypid
       where pubname = $1
      union all select '${PUBLICATION}', xmin::text from pg_publication where pubname = $1`,
     [

@@ -231,9 +231,10 @@ describe('the publication', () => {
 
   it('has columns as they were, or tells which are others, or rewritten', async () => {
     const publication = 'columns';
-    await source.client.query(`create type mood as enum ('glad', 'sad'); create domain feeling as mood;
+    await source.client
+      .query(`create type mood as enum ('glad', 'sad'); create domain felt as mood; create domain feeling as felt;
       create table typed (id int primary key, value varchar(10), at timestamptz, n int,
-                          twice int generated always as (n * 2) stored, mood mood, felt feeling, moods mood[]);
+                          twice int generated always as (n * 2) stored, mood mood, felt feeling, moods felt[]);
       create table halves (id int primary key, value text) partition by range (id);
       create table half partition of halves for values from (0) to (10);
       create publication columns for table typed, halves with (publish_via_partition_root = true)`);
@@ -296,6 +297,10 @@ describe('the publication', () => {
       ['alter table typed alter column twice set expression as (n * 3)', 'public.typed.twice'],
       [
         `alter type mood rename value 'sad' to 'blue'`,
+        'public.typed.mood,public.typed.felt,public.typed.moods',
+      ],
+      [
+        `alter type mood rename value 'blue' to 'sad'; alter type mood rename value 'sad' to 'blue'`,
         'public.typed.mood,public.typed.felt,public.typed.moods',
       ],
       [`alter table halves alter column value type text using value || ''`, 'public.halves.value'],

@@ -4,6 +4,7 @@ import { lsn } from '../../src/core/lsn.ts';
 import type { SourceDecision } from '../../src/core/source-identity.ts';
 import {
   type ControlRecord,
+  type ControlState,
   type ControlWriter,
   NO_CONTROL,
   type SourceRecord,
@@ -30,7 +31,11 @@ const recorded: SourceRecord = {
   at: '2026-11-24T00:00:00.000Z',
 };
 
-async function begin(timeline: number, overlap: Extract<SourceDecision, { kind: 'continue' }>['overlap']) {
+async function begin(
+  timeline: number,
+  overlap: Extract<SourceDecision, { kind: 'continue' }>['overlap'],
+  state: Partial<ControlState> = {},
+) {
   const written: ControlRecord[] = [];
   const control: Pick<ControlWriter, 'write' | 'forgetOldSessions'> = {
     write: (records) => {
@@ -40,7 +45,7 @@ async function begin(timeline: number, overlap: Extract<SourceDecision, { kind: 
     forgetOldSessions: () => Promise.resolve(),
   };
   const prepared: Prepared = {
-    state: { ...NO_CONTROL, source: recorded, session: 5 },
+    state: { ...NO_CONTROL, source: recorded, session: 5, ...state },
     observed: {
       systemIdentifier: '7000',
       timeline,
@@ -62,6 +67,7 @@ async function begin(timeline: number, overlap: Extract<SourceDecision, { kind: 
     published: () => ({ 'public.entity': '16390/all' }),
     requests: () => ({ askedAgain: null, refusedRequests: 0 }),
   });
+  await session.begin();
   return { session, written };
 }
 
@@ -111,4 +117,14 @@ it('how the tables are published, and of one that is not mapped any more that it
   expect(written[1]).toMatchObject({
     published: { 'public.entity': '16390/all', 'public.past': 'not mapped' },
   });
+});
+
+it.each([
+  ['is the first one of the epoch of a recovery', null, null, true],
+  ['is another one of it', '0/200', null, false],
+  ['is after one that is finished', null, '2026-11-24T00:00:00.000Z', false],
+])('%s: whether it opens the epoch', async (_, acknowledged, finishedAt, opensEpoch) => {
+  const recovery = { epoch: 3, reasons: [], previousSources: [], beganAt: '', finishedAt, ranges: [] };
+  const { session } = await begin(1, null, { source: { ...recorded, acknowledged }, recovery });
+  expect(session.opensEpoch).toBe(opensEpoch);
 });

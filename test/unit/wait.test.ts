@@ -1,7 +1,15 @@
 import { describe, expect, it } from 'vitest';
 import type { PartitionRange } from '../../src/kafka/offsets.ts';
 import type { PartitionProgress } from '../../src/neo4j/progress.ts';
-import { type Recorded, waitForAnswers, waitForGraph, type WaitSources } from '../../src/pipelines/wait.ts';
+import { columnEntry } from '../../src/core/source-identity.ts';
+import {
+  type Recorded,
+  requireLoaded,
+  waitForAnswers,
+  waitForGraph,
+  type WaitSources,
+  waitUntilLoaded,
+} from '../../src/pipelines/wait.ts';
 import { testMapping } from '../support/test-mapping.ts';
 
 const { mapping } = testMapping('wait');
@@ -15,6 +23,13 @@ const NOTHING: Recorded = {
   askedAgain: null,
   published: {},
 };
+
+const LOADED: Recorded['loads'] = Object.fromEntries(
+  mapping.tables.map(({ table }) => [
+    table,
+    { state: 'loaded', cursor: null, rows: 0, expected: 0, startedAt: '' },
+  ]),
+);
 
 /** Markers stand at 0/100, 0/200 and so on, each published as soon as it is there. */
 function sources(more: Partial<WaitSources> | ((emitted: number) => Partial<Recorded>)): {
@@ -68,6 +83,44 @@ it.each([
   };
   await expect(waitForGraph({ ...of, sql }, 30, new AbortController().signal)).rejects.toMatchObject({
     code,
+  });
+});
+
+describe('columns whose values no change in the stream has brought', () => {
+  const [table] = mapping.tables;
+  const entry = (isKey: boolean) => columnEntry(table?.table ?? '', isKey ? 'id' : 'data', isKey);
+  const never = new AbortController().signal;
+  /** As they are on record, one after the other, and as they are. */
+  const asked = (isKey: boolean, recorded: readonly string[], now: string) => {
+    const left = [...recorded];
+    const { sources: of } = sources({
+      recorded: () => {
+        const text = (left.length > 1 ? left.shift() : left[0]) ?? '';
+        return Promise.resolve({ ...NOTHING, loads: LOADED, published: { [entry(isKey)]: text } });
+      },
+    });
+    const found = [{ name: entry(isKey), published: now }];
+    const query = <Row extends object>() => Promise.resolve(found as Row[]);
+    return { ...of, sql: { query } };
+  };
+
+  it('are waited for', async () => {
+    const rewritten = asked(false, ['2/text/1/1'], '2/text/2/2');
+    await expect(waitUntilLoaded(rewritten, 30, never)).rejects.toMatchObject({
+      code: 'LOADING',
+      message: `The graph is still to be loaded again: column data of ${table?.table ?? ''} was replaced, retyped or rewritten.`,
+    });
+    await waitUntilLoaded(asked(false, ['2/text/1/1'], '2/text/1/2'), 30, never);
+  });
+
+  it('are looked at again, for what is recorded comes a little later', async () => {
+    await requireLoaded(asked(false, ['2/text/1/1', '2/text/1/1', '2/text/2/2'], '2/text/2/2'), never);
+  });
+
+  it('are a gap if they are of the key', async () => {
+    await expect(requireLoaded(asked(true, ['1/20/1/1'], '1/20/2/2'), never)).rejects.toMatchObject({
+      code: 'SOURCE_CHANGED',
+    });
   });
 });
 

@@ -26,7 +26,11 @@ it('one that is of no use as a row still tells which publisher writes', () => {
 it('one that says that a session begins tells which one, and what comes behind it of an earlier one is refused', () => {
   const source = { position: POSITION, epoch: 7, session: 9, schema: 'public', table: 'entity', ts_ms: 1 };
   const late = { position: POSITION.replace('7-', '6-'), epoch: 6, session: 8 };
-  const begins = record(0n, { op: 'm', source: { ...source, position: POSITION.replace(/10/g, '00') } });
+  const begins = record(0n, {
+    op: 'm',
+    source: { ...source, position: POSITION.replace(/10/g, '00') },
+    message: { prefix: 'graph.session' },
+  });
   const { aside, reader, steps } = plan(
     [begins, record(1n, { source: { ...source, ...late } })],
     entities,

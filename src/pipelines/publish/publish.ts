@@ -105,6 +105,8 @@ async function session(context: Context, signal: AbortSignal): Promise<void> {
     const requests = { askedAgain, refusedRequests };
     const oids = tablesByOid(prepared.published, mapping.tables);
     const publication = createPublicationWatch(prompt, mapping, oids, prepared.published);
+    // A process that was paused has no say any more.
+    await stream.confirm(prompt);
     const taken = await takeOver(prepared, mapping, control, {
       xids: visibility.recorded,
       loads: loader.loads,
@@ -112,12 +114,10 @@ async function session(context: Context, signal: AbortSignal): Promise<void> {
       requests: () => requests,
       ends: written.ends,
     });
-    log.info({ epoch: taken.epoch, session: taken.session, slot: mapping.source.slot }, 'streaming');
     await publishStream(stream, {
       ...context,
       ...taken,
       database: prepared.observed.database,
-      recovering: unfinishedRecovery(prepared.state) !== null,
       topics: prepared.topics,
       topicsChanged,
       oids,

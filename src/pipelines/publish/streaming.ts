@@ -11,7 +11,7 @@ import type { WrittenEnds } from '../../core/topic-ends.ts';
 import type { KafkaClient } from '../../kafka/client.ts';
 import type { SourceRecord } from '../../kafka/control.ts';
 import { watchEnds } from '../../kafka/lost-records.ts';
-import { createPublisher } from '../../kafka/publisher.ts';
+import { createPublisher, type OutgoingRecord } from '../../kafka/publisher.ts';
 import { watchTopics } from '../../kafka/topic-ids.ts';
 import { type Sql, withDeadline } from '../../postgres/client.ts';
 import { flushedLsn } from '../../postgres/messages.ts';
@@ -35,8 +35,6 @@ import type { PublicationWatch } from './watch-publication.ts';
 export interface StreamingContext extends Session {
   readonly mapping: Mapping;
   readonly database: string;
-  /** From a gap: the epoch is not proved yet. */
-  readonly recovering: boolean;
   readonly client: KafkaClient;
   /** Ids of all topics that are written to. */
   readonly topics: ReadonlyMap<string, string>;
@@ -87,10 +85,16 @@ export async function publishStream(stream: ReplicationStream, context: Streamin
     },
     log,
   });
+  const send = async (records: readonly OutgoingRecord[]) => {
+    await stillOurs(stream, prompt);
+    await publisher.send(records);
+  };
   try {
     // What a paused publisher still sends of rows that the gap has swallowed must not be taken for news, not even
     // where nothing is written in the new epoch.
-    if (context.recovering) await publisher.send(openings(mapping, origin, Date.now()));
+    if (context.opensEpoch) await send(openings(mapping, origin, Date.now()));
+    await context.begin();
+    log.info({ epoch, session, slot: mapping.source.slot }, 'streaming');
     await runFlow({
       events: stream,
       transactions: createTransactions({
@@ -119,10 +123,7 @@ export async function publishStream(stream: ReplicationStream, context: Streamin
         );
         return oversized(record, bytes, mapping);
       },
-      async send(records) {
-        await stillOurs(stream, prompt);
-        await publisher.send(records);
-      },
+      send,
       overlap: context.overlap,
       record: context.record,
       acknowledge(lsn) {

@@ -1,5 +1,5 @@
 /**
- * Begins a session on a slot that is ours (design §2): its epoch, and a session number above all before it. What a paused
+ * A session on a slot that is ours (design §2): its epoch, and a session number above all before it. What a paused
  * predecessor may still write carries its own, older number.
  */
 import type { Loads } from '../../core/loads.ts';
@@ -8,7 +8,7 @@ import { formatLsn, type Lsn, LSN_ZERO } from '../../core/lsn.ts';
 import { nextGeneration } from '../../core/position.ts';
 import type { Mapping } from '../../core/mapping.ts';
 import { type Published, unmappedTables } from '../../core/source-identity.ts';
-import type { ControlWriter, SourceRecord } from '../../kafka/control.ts';
+import { type ControlWriter, type SourceRecord, unfinishedRecovery } from '../../kafka/control.ts';
 import { recordedSource } from './judge-source.ts';
 import type { Prepared } from './prepare.ts';
 
@@ -17,6 +17,10 @@ export interface Session {
   readonly session: number;
   /** The last commit of the previous session, if the slot is to replay it. */
   readonly overlap: { readonly lsn: Lsn; readonly xid: number } | null;
+  /** It is the first one of an epoch that a recovery began. */
+  readonly opensEpoch: boolean;
+  /** Remembers that it has begun, where the last one was; durable when resolved. */
+  readonly begin: () => Promise<void>;
   /** Remembers what is about to be acknowledged; durable when resolved. */
   readonly record: (safe: Safe) => Promise<void>;
   /** Remembers a gap that stream or topics have shown: what shows it may not come again. Durable when resolved. */
@@ -70,17 +74,20 @@ export async function takeOver(
     ...found,
   });
   const record = (safe: Safe) => control.write([{ kind: 'source', ...source(safe) }]);
+  const opensEpoch = unfinishedRecovery(state) !== null && recorded?.acknowledged == null;
   await control.write([{ kind: 'session', session, startedAt: new Date().toISOString() }]);
   // An idle position of the old timeline may be one that the new one has not reached yet: it means nothing there.
   const known = recorded?.timeline === observed.timeline ? recordedSource(recorded)?.acknowledged : null;
   const acknowledged = known ?? observed.slot?.confirmedFlush ?? LSN_ZERO;
   const begun = { lsn: acknowledged, lastCommit: null };
-  await record(begun);
-  await control.forgetOldSessions(state);
+  const begin = async () => {
+    await record(begun);
+    await control.forgetOldSessions(state);
+  };
   const recordGap = (gap: string) => {
     // What is still being acknowledged is recorded with it.
     found = { gap };
     return record(begun);
   };
-  return { epoch, session, record, recordGap, overlap };
+  return { epoch, session, overlap, opensEpoch, begin, record, recordGap };
 }

@@ -71,7 +71,7 @@ export async function rebuild(options: RebuildOptions, signal: AbortSignal): Pro
   const { graph, mapping } = target;
   const { sql } = waiting;
   const source = await inspectSource(sql, signal);
-  await requireLoaded(waiting);
+  await requireLoaded(waiting, signal);
   const replaced = target.inPlace ? graph : options.live;
   const history = await readHistory(
     {
