@@ -1,7 +1,7 @@
 /**
  * `graph recover`: the source begins anew after a gap (I6).
  *
- *   drop the slot ─▶ record: a recovery of a higher epoch, lost topics forgotten, nothing acknowledged, nothing loaded
+ *   drop the slot ─▶ record: a recovery of a higher epoch, nothing acknowledged, nothing loaded, lost topics forgotten
  *     ─▶ a graph that a rebuild has begun to empty is emptied to its end
  *     ─▶ the publisher's first start: topics, publication, slot, all tables ─▶ the projector adopts ─▶ all is compared
  *
@@ -36,7 +36,6 @@ export async function beginRecovery(
   const unmapped = unmappedTables(recorded.source?.published ?? {}, mapping.tables);
   // First: without it no publisher goes on from what it recorded.
   if (gap.slot !== null) await dropSlot(sql, mapping.source.slot);
-  await control.forgetTopics(lostTopics);
   await control.write([
     {
       kind: 'recovery',
@@ -52,6 +51,8 @@ export async function beginRecovery(
     },
     beginning(mapping, source, { ...next, published: unmapped, ends: toTopicEnds(kept) }),
   ]);
+  // Last: until then they are a gap, whatever else is lost.
+  await control.forgetTopics(lostTopics);
   return next.epoch;
 }
 
