@@ -56,6 +56,8 @@ export interface Platform {
   readonly run: (args: readonly string[], env?: Readonly<Record<string, string>>) => Promise<Finished>;
   /** Waits until the graph has everything, then compares the canonical hashes of both sides. */
   readonly expectEqual: (timeoutSeconds?: number) => Promise<void>;
+  /** As well, and resolves to every line that differs. */
+  readonly differences: () => Promise<readonly string[]>;
   readonly cypher: (query: string, parameters?: object) => Promise<Record<string, unknown>[]>;
   readonly dispose: () => Promise<void>;
 }
@@ -158,6 +160,18 @@ export async function createPlatform(prefix: string, on: Servers = servers()): P
     );
   }
 
+  async function differences(timeoutSeconds: number, most?: number): Promise<readonly string[]> {
+    // What `graph wait` does, without a process of its own each time.
+    await waitUntilCurrent(context(), timeoutSeconds * 1000).catch((error: unknown) => {
+      throw new Error(`${String(error)}${processes.map(said).join('')}`, { cause: error });
+    });
+    const [source, sink] = [
+      await hashPostgres(sql, 'public'),
+      await hashNeo4j(driver, names, on.neo4jDatabase),
+    ];
+    return compareHashes(source, sink, most);
+  }
+
   return {
     name,
     env,
@@ -169,16 +183,9 @@ export async function createPlatform(prefix: string, on: Servers = servers()): P
     run,
     cypher,
     async expectEqual(timeoutSeconds = 60) {
-      // What `graph wait` does, without a process of its own each time.
-      await waitUntilCurrent(context(), timeoutSeconds * 1000).catch((error: unknown) => {
-        throw new Error(`${String(error)}${processes.map(said).join('')}`, { cause: error });
-      });
-      const [source, sink] = [
-        await hashPostgres(sql, 'public'),
-        await hashNeo4j(driver, names, on.neo4jDatabase),
-      ];
-      expect(compareHashes(source, sink)).toEqual([]);
+      expect(await differences(timeoutSeconds)).toEqual([]);
     },
+    differences: () => differences(60, Infinity),
     async dispose() {
       await Promise.all(processes.map((p) => p.kill('SIGKILL')));
       await clearGraph();
