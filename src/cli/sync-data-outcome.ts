@@ -3,16 +3,15 @@ import { driftIn } from '../core/whole-graph.ts';
 import type { Left } from '../pipelines/reconcile/ask.ts';
 import type { Outcome } from '../pipelines/reconcile/reconcile.ts';
 
+const FAILED = 1;
 const DRIFT_FOUND = 3;
 
-export function conclude(
-  outcome: Outcome,
-  {
-    dryRun,
-    failOnDrift,
-    direct,
-  }: { readonly dryRun: boolean; readonly failOnDrift: boolean; readonly direct: boolean },
-): void {
+interface Told {
+  readonly dryRun: boolean;
+  readonly failOnDrift: boolean;
+}
+
+export function conclude(outcome: Outcome, { direct, ...told }: Told & { readonly direct: boolean }): void {
   const { counts, left, refused, wholeGraph } = outcome;
   const tables = [...(wholeGraph?.found.tables.values() ?? [])];
   const unnamed = unnamedIn(outcome);
@@ -29,9 +28,12 @@ export function conclude(
     process.stderr.write(
       `${refused} rows cannot be written to the graph as they are; the log says why, of each.\n`,
     );
+  process.exitCode = exitCodeAfter(outcome, told);
+}
 
-  if (failOnDrift && driftOf(outcome) > 0) process.exitCode = DRIFT_FOUND;
-  else if (!dryRun && stillOpen(outcome, { dryRun }) > 0) process.exitCode = 1;
+export function exitCodeAfter(outcome: Outcome, { dryRun, failOnDrift }: Told): number {
+  if (failOnDrift && driftOf(outcome) > 0) return DRIFT_FOUND;
+  return !dryRun && stillOpen(outcome, { dryRun }) > 0 ? FAILED : 0;
 }
 
 /** How much differed when it was compared. */

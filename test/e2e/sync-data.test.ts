@@ -38,11 +38,11 @@ afterAll(async () => {
 });
 
 let files = 0;
-async function syncData(args: readonly string[], extension = 'json') {
+async function syncData(args: readonly string[], extension = 'json', env = {}) {
   const file = join(folder, `report-${files++}.${extension}`);
   const { code, stdout, stderr } = await platform.run(
     ['sync-data', '--check-results-file', file, '--max-wait', '20', ...args],
-    { LOG_LEVEL: 'warn' },
+    { LOG_LEVEL: 'warn', ...env },
   );
   const read = () => readFileSync(file, 'utf8');
   const events = stdout
@@ -72,6 +72,27 @@ async function injectDrift(): Promise<void> {
 const TO_DELETE = [idOf(900), 'Foreign'];
 const TO_REINDEX = [1, 2, 3, 5].map(idOf);
 
+const timestamp = expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$/) as string;
+
+function checkEvents(filename: string, counts: Readonly<Record<string, number>>) {
+  const common = { level: 'info', logger: 'eiq.platform.scripts.sync_data_commons', timestamp };
+  return [
+    { event: 'Starting data check', ...common },
+    { event: 'Data check finished', ...common, ...counts },
+    { event: 'Writing check_results file', filename, ...common },
+  ];
+}
+
+function repairEvents(deletions: number, total: number) {
+  const common = { level: 'info', logger: 'eiq.platform.scripts.sync_data_in_neo4j', timestamp };
+  // Four digits of less than a minute, as C's %.4g writes them.
+  const took = expect.stringMatching(/^(0\.0{0,3}[1-9]\d{0,3}|[1-9](\.\d{1,3})?e-0[5-9])m$/) as string;
+  return [
+    { event: `Deleting ${deletions} entities that should not be in Neo4J`, ...common },
+    { event: 'sync-data.done', ...common, took, total },
+  ];
+}
+
 describe('a dry run', () => {
   it('of a graph that is right has nothing but ok', async () => {
     const { code, report } = await syncData(['--dry-run', '--fail-on-drift', '--batch-size', '7']);
@@ -95,16 +116,7 @@ describe('a dry run', () => {
       stderr: expect.stringMatching(/id is no text/) as string,
     });
     const counts = { n_missing: 1, n_not_deleted: 2, n_ok: ENTITIES - 4, n_outdated: 2, n_strange: 1 };
-    const common = {
-      level: 'info',
-      logger: 'eiq.platform.scripts.sync_data_commons',
-      timestamp: expect.stringMatching(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z$/) as string,
-    };
-    expect(events).toEqual([
-      { event: 'Starting data check', ...common },
-      { event: 'Data check finished', ...common, ...counts },
-      { event: 'Writing check_results file', filename: file, ...common },
-    ]);
+    expect(events).toEqual(checkEvents(file, counts));
     expect(read()).toBe(
       `${JSON.stringify({ entity_ids_to_delete: TO_DELETE, entity_ids_to_reindex: TO_REINDEX, ...counts }, null, 2)}\n`,
     );
@@ -139,7 +151,8 @@ describe('a dry run', () => {
 
     // Strictly later: entities 0 to 2. In the graph, 2 is a day older: it is outdated, not missing.
     const date = new Date(updatedMs(3)).toISOString().slice(0, 16).replace('T', ' ');
-    const recent = await syncData(['--dry-run', '--changed-after', date]);
+    // Of UTC, wherever the process is.
+    const recent = await syncData(['--dry-run', '--changed-after', date], 'json', { TZ: 'Asia/Tokyo' });
     // Entity 3 is a microsecond ahead in the graph, and so a candidate there.
     expect(recent.report()).toMatchObject({
       entity_ids_to_delete: [],
@@ -176,14 +189,25 @@ describe('a repair', () => {
       `MATCH (f:${entity} {id: 'Foreign'}), (n:${entity} {id: $id}) CREATE (f)-[:${names.types.related} {id: $of}]->(n)`,
       { id: idOf(6), of: idOf(501) },
     );
-    const { code, events, stderr, report } = await syncData([]);
+    const startedAt = Date.now();
+    // No more than that many differ.
+    const { code, file, events, stderr, report } = await syncData(['--max-repairs', '6']);
+    const tookMs = Date.now() - startedAt;
     expect(code, stderr).toBe(0);
     expect(report()).toMatchObject({ entity_ids_to_delete: TO_DELETE, entity_ids_to_reindex: TO_REINDEX });
-    const common = { level: 'info', logger: 'eiq.platform.scripts.sync_data_in_neo4j' };
-    expect(events.slice(3)).toMatchObject([
-      { event: 'Deleting 2 entities that should not be in Neo4J', ...common },
-      { event: 'sync-data.done', ...common, took: expect.stringMatching(/^[\d.e+-]+m$/) as string, total: 4 },
-    ]);
+    const counts = { n_missing: 1, n_not_deleted: 2, n_ok: ENTITIES - 4, n_outdated: 2, n_strange: 1 };
+    expect(events).toEqual([...checkEvents(file, counts), ...repairEvents(2, 4)]);
+    for (const event of events) expect(Object.keys(event)).toEqual(Object.keys(event).sort());
+    const times = events.map((event) => String(event['timestamp']));
+    expect(times).toEqual([...times].sort());
+    for (const time of times) expect(Date.parse(time) - startedAt).toBeLessThanOrEqual(tookMs);
+    expect(Date.parse(times[0] ?? '')).toBeGreaterThanOrEqual(startedAt);
+    // To the microsecond.
+    expect(times.filter((time) => !time.endsWith('000Z'))).not.toEqual([]);
+    const minutes = parseFloat(String(events.at(-1)?.['took']));
+    const repairMs = Date.parse(times[4] ?? '') - Date.parse(times[3] ?? '');
+    expect(minutes * 60_000).toBeGreaterThanOrEqual(repairMs - 2);
+    expect(minutes * 60_000).toBeLessThanOrEqual(tookMs);
 
     // By the letter of the specification, content of equal timestamps is not looked at; nor are nodes without a text id.
     expect(await node(4, 'RETURN n.title AS title')).toEqual([{ title: 'edited by hand' }]);
@@ -193,22 +217,11 @@ describe('a repair', () => {
   });
 
   it('leaves a graph that is right, of which the next run has nothing to report', async () => {
-    const { code, report, events } = await syncData([]);
+    const { code, file, report, events } = await syncData([]);
     expect(code).toBe(0);
-    expect(report()).toMatchObject({
-      n_ok: ENTITIES,
-      n_missing: 0,
-      n_not_deleted: 0,
-      n_outdated: 0,
-      n_strange: 0,
-    });
-    expect(events.map(({ event }) => event)).toEqual([
-      'Starting data check',
-      'Data check finished',
-      'Writing check_results file',
-      'Deleting 0 entities that should not be in Neo4J',
-      'sync-data.done',
-    ]);
+    const counts = { n_missing: 0, n_not_deleted: 0, n_ok: ENTITIES, n_outdated: 0, n_strange: 0 };
+    expect(report()).toEqual({ entity_ids_to_delete: [], entity_ids_to_reindex: [], ...counts });
+    expect(events).toEqual([...checkEvents(file, counts), ...repairEvents(0, 0)]);
   });
 });
 

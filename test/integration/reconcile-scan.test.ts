@@ -109,6 +109,74 @@ it('finds what a look at everything finds, whatever the filter, the size of page
   );
 }, 120_000);
 
+/** In the order of their bytes. By UTF-16 the emoji are before U+E000, U+FF5E and U+FFFD; by a locale, cases are mixed. */
+const TEXTS = [
+  '',
+  '\u0001',
+  ' ',
+  '"',
+  "',",
+  'A',
+  'B',
+  '\\',
+  '\\u0041',
+  'a',
+  'a b',
+  'ab',
+  'a\u0301',
+  'z',
+  '\u00e1',
+  '\u0800',
+  '\ud7ff',
+  '\ue000',
+  '\uff5e',
+  '\uff5e\u{1f600}',
+  '\ufffd',
+  '\u{10000}',
+  '\u{1f600}',
+  '\u{1f600}\uff5e',
+  '\u{10ffff}',
+];
+
+it('text keys have one order on both servers, that of their bytes, however small the pages', async () => {
+  const of = entityTable(loadMapping(platform.connectors));
+  const table = { ...of, key: { ...of.key, kind: 'text' as const } };
+  const label = platform.names.labels.entity;
+  await platform.cypher(`MATCH (n:${label}) DELETE n`);
+  await platform.sql.query('truncate entity; alter table entity alter id type text');
+  // Every third is in PostgreSQL alone, and every third in the graph.
+  const verdicts = TEXTS.map((id, n): [string, string] => [
+    id,
+    (['ok', 'missing', 'not_deleted'] as const)[n % 3] ?? '',
+  ]);
+  const but = (without: string) => verdicts.filter(([, verdict]) => verdict !== without).map(([id]) => id);
+  await platform.sql.query(
+    `insert into entity (id, type, data, created_at, last_updated_at) select id, 'ttp', '{}', now(), 'epoch' from unnest($1::text[]) id`,
+    [but('not_deleted').toReversed()],
+  );
+  await platform.cypher(`UNWIND $ids AS id CREATE (:${label} {id: id, type: 'ttp', last_updated_at: 0})`, {
+    ids: but('missing').toReversed(),
+  });
+  for (const [batchSize, types] of [
+    [1, null],
+    [2, null],
+    [3, ['ttp']],
+    [100, null],
+  ] as const) {
+    const filter = { changedAfterMicros: null, types };
+    const sources = {
+      source: sourceEntities(sql, table, filter),
+      graph: graphEntities(graph, table, filter),
+      filtered: types !== null,
+      reading: () => ({ batchSize, ahead: 2 }),
+    };
+    const found: [string, string | null][] = [];
+    for await (const pairs of scan(sources, null, new AbortController().signal))
+      for (const { id, source, graph: node } of pairs) found.push([id, verdictOf(source, node)]);
+    expect(found).toEqual(verdicts);
+  }
+});
+
 /** A foreign node's id need not be one that a row can have. */
 const idOf = (n: number, { source }: Entity) =>
   `${uuid(n)}${source === null && n % 2 === 1 ? ' foreign' : ''}`;

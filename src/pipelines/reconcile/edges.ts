@@ -26,10 +26,14 @@ interface Sides {
   readonly graph: Graph;
 }
 
-/** Each is a look at all relationships of the entities. */
-const PAGE = 10_000;
-/** Of a table's keys that rows have; what is in the graph of those beyond comes a second time. */
-const REMEMBERED = 100_000;
+interface Limits {
+  /** Each is a look at all relationships of the entities. */
+  readonly page: number;
+  /** Of a table's keys that rows have; what is in the graph of those beyond comes a second time. */
+  readonly remembered: number;
+}
+
+const LIMITS: Limits = { page: 10_000, remembered: 100_000 };
 
 /** Per table that maps a relationship to these entities, every key found on either side. */
 export async function* edgesOf(
@@ -37,6 +41,7 @@ export async function* edgesOf(
   entities: EntityTable,
   sides: Sides,
   signal: AbortSignal,
+  { page, remembered } = LIMITS,
 ): AsyncGenerator<EdgeKeys> {
   for (const table of sides.mapping.tables) {
     const { target } = table;
@@ -46,11 +51,17 @@ export async function* edgesOf(
       .map(({ column }) => column);
     if (columns.length === 0) continue;
     const known = new Set<string>();
-    for await (const keys of keysOfRows(table, { columns, kind: entities.key.kind, ids }, sides, signal)) {
+    for await (const keys of keysOfRows(
+      table,
+      { columns, kind: entities.key.kind, ids },
+      page,
+      sides,
+      signal,
+    )) {
       yield { table, keys };
-      for (const key of keys.slice(0, REMEMBERED - known.size)) known.add(keyText(key));
+      for (const key of keys.slice(0, remembered - known.size)) known.add(keyText(key));
     }
-    for await (const keys of keysInGraph({ ...table, target }, ids, entities, sides)) {
+    for await (const keys of keysInGraph({ ...table, target }, ids, entities, page, sides)) {
       const others = keys.filter((key) => !known.has(keyText(key)));
       if (others.length > 0) yield { table, keys: others };
     }
@@ -60,13 +71,14 @@ export async function* edgesOf(
 async function* keysOfRows(
   table: TableMapping,
   by: Parameters<typeof keysByColumns>[2],
+  limit: number,
   { sql }: Sides,
   signal: AbortSignal,
 ): AsyncGenerator<readonly KeyParts[]> {
   for (let after: KeyParts | null = null; ;) {
-    const keys: readonly KeyParts[] = await keysByColumns(sql, table, by, { after, limit: PAGE }, signal);
+    const keys: readonly KeyParts[] = await keysByColumns(sql, table, by, { after, limit }, signal);
     if (keys.length > 0) yield keys;
-    if (keys.length < PAGE) return;
+    if (keys.length < limit) return;
     after = keys.at(-1) ?? null;
   }
 }
@@ -75,6 +87,7 @@ async function* keysInGraph(
   { key, target }: TableMapping & { readonly target: RelationshipTarget },
   ids: readonly string[],
   { target: node }: EntityTable,
+  limit: number,
   { graph }: Sides,
 ): AsyncGenerator<readonly KeyParts[]> {
   const types = relationshipTypes(target);
@@ -83,7 +96,7 @@ async function* keysInGraph(
     node,
     { types, keyProperty: target.keyProperty },
     ids,
-    PAGE,
+    limit,
   )) {
     // Of a foreign relationship, whose key is none of ours, no row can be asked for.
     yield stored.map((of) => partsOf(key, of)).filter((parts) => parts !== null);

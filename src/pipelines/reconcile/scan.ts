@@ -65,7 +65,7 @@ async function* ranges(
       const page = await source.page({ after, upTo }, size, signal);
       return { page, more: page.length === size && page.at(-1)?.id !== upTo };
     };
-    return ahead(beyond(start, pages(read, from)), () => 1);
+    return ahead(beyond(start, pages(read, from)), () => Math.min(1, reading().ahead));
   };
   const nodes = pages(async (after) => {
     const { batchSize: size } = reading();
