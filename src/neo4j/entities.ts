@@ -81,12 +81,15 @@ export async function* relationshipKeys(
   ids: readonly string[],
   limit: number,
 ): AsyncGenerator<readonly GraphKey[]> {
+  const stored = `r.${quote(keyProperty)}`;
   for (const { kind, lowest } of KEY_SPACES) {
+    // Stored texts are sorted by their bytes, but compared with a parameter by UTF-16: what is made of them has one order.
+    const key = kind === 'STRING' ? `${stored} + ''` : stored;
     for (let after: GraphKey | null = null; ;) {
       const [row]: readonly GraphRow[] = await graph.run(
         `UNWIND $ids AS id MATCH (n:${quote(label)} {${quote(nodeKey)}: id})-[r:${types.map(quote).join('|')}]-()
-         WITH DISTINCT r.${quote(keyProperty)} AS key
-         WHERE key IS :: ${kind} NOT NULL AND key ${after === null ? '>=' : '>'} $after
+         WHERE ${stored} IS :: ${kind} NOT NULL
+         WITH DISTINCT ${key} AS key WHERE key ${after === null ? '>=' : '>'} $after
          WITH key ORDER BY key LIMIT $limit RETURN collect(key) AS keys`,
         { ids, after: after ?? lowest, limit: BigInt(limit) },
         { timeoutMs: Infinity },
