@@ -13,6 +13,12 @@ const LEAVE_MS = 1000;
 
 const program = new Command('eiq-platform')
   .description('The platform graph: PostgreSQL replicated to Neo4j, provably right.')
+  .configureOutput({
+    // What may be meant instead comes in a line of its own.
+    outputError(text, write) {
+      write(`${text.trim().replaceAll('\n', ' ')}\n`);
+    },
+  })
   .exitOverride();
 registerGraph(program);
 registerStack(program);

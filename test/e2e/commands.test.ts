@@ -44,13 +44,18 @@ describe('bad usage exits 2 with a line on stderr and nothing on stdout', () => 
     [['graph', 'rebuild', '--into', 'bolt://127.0.0.1:1', '--yes']],
     [['graph', 'rebuild', '--in-place', '--max-wait', '0']],
     [['graph', 'unknown']],
+    [['graph', 'publish', '--no-initial-loads']],
+    [['graph', 'replicate', 'now']],
+    [['graph', 'recover', '--replaces']],
+    [['graph', 'dead-letters', 'list', '--jsno']],
+    [['graph', 'dead-letters', 'redrive', '--id']],
+    [['graph', 'sync-data', '--dry-run']],
     [['demo', '--entities', '1.5']],
     [['stack', 'now']],
   ])('%j', async (args) => {
     const { code, stdout, stderr } = await run(args, {});
     expect({ code, stdout }).toEqual({ code: 2, stdout: '' });
-    expect(stderr.trim()).not.toBe('');
-    expect(stderr).not.toMatch(/ {4}at /);
+    expect(stderr).toMatch(/^.+\n$/);
   });
 });
 

@@ -388,6 +388,15 @@ describe('a repair', () => {
     expect(await verified()).not.toEqual(before);
   });
 
+  it('proves nothing unless it compares everything, beside the stream', async () => {
+    const before = await verified();
+    for (const less of [[], ['--deep'], ['--whole-graph'], ['--direct', '--deep', '--whole-graph']]) {
+      const { code, stderr } = await syncData(['--dry-run', '--fail-on-drift', ...less]);
+      expect(code, stderr).toBe(0);
+    }
+    expect(await verified()).toEqual(before);
+  });
+
   it('says what no request can name, and mends a link under the type of another kind of link', async () => {
     const { types } = platform.names;
     await platform.cypher(

@@ -347,6 +347,22 @@ it('on a terminal shows a line of each phase, no longer than that is wide, and e
   expect(progress).toContainEqual(expect.stringMatching(`^repairing: [█░]+ 0 of some ${DRIFTING}, 0/s, `));
 });
 
+it('that is interrupted while it repairs leaves its report; what it asked for is served later', async () => {
+  await loseNodes();
+  const results = nextResults();
+  const run = platform.start(command(results, []));
+  await eventually('it repairs', () => Promise.resolve(run.stdout().includes('Deleting')));
+  projector.child.kill('SIGSTOP');
+  try {
+    expect(await run.kill('SIGINT'), run.stderr()).toBe(130);
+  } finally {
+    projector.child.kill('SIGCONT');
+  }
+  expect(readFileSync(results, 'utf8')).toBe(whole);
+  expect(run.stdout()).not.toContain('sync-data.done');
+  await platform.expectEqual();
+});
+
 it('whose stream stops while it repairs ends with what is pending; what it asked for is served later', async () => {
   await loseNodes();
   const results = nextResults();
