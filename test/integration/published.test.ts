@@ -30,7 +30,9 @@ it('the last transaction is the highest of the epoch that any partition ends wit
   const topics = [empty, one, other];
   const publish = (topic: string, partition: number, epoch: number, commit: number, xid: number) => {
     const source = { position: position(epoch, at(commit), at(commit - 8)), epoch, xid };
-    return kafka.publish([{ topic, partition, key: `${commit}`, value: JSON.stringify({ op: 'c', source }) }]);
+    return kafka.publish([
+      { topic, partition, key: `${commit}`, value: JSON.stringify({ op: 'c', source }) },
+    ]);
   };
   const lastCommit = async (from: Partial<RecordedSource> = {}) =>
     (await withPublished({ ...recorded, ...from }, topics, kafka.client, never))?.lastCommit;
