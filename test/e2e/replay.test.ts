@@ -326,15 +326,18 @@ describe('a damaged graph under live load', () => {
     const quiet = replayReport((await platform.run(['replay', '--dry-run'])).stdout);
     for (const counts of Object.values(quiet))
       expect(counts).toMatchObject({ 'would change something': 0, 'would delete something': 0 });
-    await cypher(
-      `MATCH (n:$Entity) WHERE NOT n:Stub WITH n ORDER BY n.id LIMIT ${DAMAGED} SET n.title = 'damaged'`,
-    );
+    const titles = 'MATCH (n:$Entity) WHERE NOT n:Stub RETURN n.id AS id, n.title AS title ORDER BY id';
+    const harmed = (await cypher(titles)).slice(0, DAMAGED).map(({ id }) => id);
+    expect(new Set(harmed).size).toBe(DAMAGED);
+    await cypher(`UNWIND $harmed AS id MATCH (n:$Entity {id: id}) SET n.title = 'damaged'`, { harmed });
     await cypher(`MATCH (n:$Extract) WHERE NOT n:Stub WITH n ORDER BY n.id LIMIT 30 SET n.stray = true`);
     await cypher(`MATCH ()-[r:$RELATED]->() WITH r ORDER BY r.id LIMIT 40 REMOVE r.key`);
     const before = await graphAsItIs(platform);
     const { code, stdout } = await platform.run(['replay', '--dry-run']);
     expect(code).toBe(0);
     expect(await graphAsItIs(platform)).toBe(before);
+    const found = await cypher(titles);
+    expect(found.filter(({ title }) => title === 'damaged').map(({ id }) => id)).toEqual(harmed);
     const damaged = { entity: DAMAGED, extract: 30, relation: 40, entity_extract: 0 };
     const expected = Object.entries(damaged).map(([table, n]) => [
       `public.${table}`,
