@@ -327,18 +327,27 @@ describe('a damaged graph under live load', () => {
     for (const counts of Object.values(quiet))
       expect(counts).toMatchObject({ 'would change something': 0, 'would delete something': 0 });
     const titles = 'MATCH (n:$Entity) WHERE NOT n:Stub RETURN n.id AS id, n.title AS title ORDER BY id';
-    const harmed = (await cypher(titles)).slice(0, DAMAGED).map(({ id }) => id);
-    expect(new Set(harmed).size).toBe(DAMAGED);
+    const harmed = (await cypher(titles)).filter((_, i) => i % 2 === 0).map(({ id }) => id);
+    expect(new Set(harmed).size).toBe(harmed.length);
+    expect(harmed.length).toBeGreaterThan(20); // of what the load has left
     await cypher(`UNWIND $harmed AS id MATCH (n:$Entity {id: id}) SET n.title = 'damaged'`, { harmed });
-    await cypher(`MATCH (n:$Extract) WHERE NOT n:Stub WITH n ORDER BY n.id LIMIT 30 SET n.stray = true`);
-    await cypher(`MATCH ()-[r:$RELATED]->() WITH r ORDER BY r.id LIMIT 40 REMOVE r.key`);
+    const [extracts, relations] = await Promise.all([
+      cypher(`MATCH (n:$Extract) WHERE NOT n:Stub WITH n LIMIT 30 SET n.stray = true RETURN count(n) AS n`),
+      cypher(`MATCH ()-[r:$RELATED]->() WITH r LIMIT 40 REMOVE r.key RETURN count(r) AS n`),
+    ]);
     const before = await graphAsItIs(platform);
     const { code, stdout } = await platform.run(['replay', '--dry-run']);
     expect(code).toBe(0);
     expect(await graphAsItIs(platform)).toBe(before);
     const found = await cypher(titles);
     expect(found.filter(({ title }) => title === 'damaged').map(({ id }) => id)).toEqual(harmed);
-    const damaged = { entity: DAMAGED, extract: 30, relation: 40, entity_extract: 0 };
+    const damaged = {
+      entity: harmed.length,
+      extract: Number(extracts[0]?.['n']),
+      relation: Number(relations[0]?.['n']),
+      entity_extract: 0,
+    };
+    expect(Math.min(damaged.extract, damaged.relation)).toBeGreaterThan(0);
     const expected = Object.entries(damaged).map(([table, n]) => [
       `public.${table}`,
       {
