@@ -62,9 +62,10 @@ type PublisherSources = Pick<WaitSources, 'mapping' | 'sql' | 'recorded'>;
  */
 export async function requireLoaded(sources: PublisherSources, signal: AbortSignal): Promise<void> {
   await until(performance.now() + NOTICED_MS, signal, async () => {
-    const unfinished = await stillLoading(sources);
+    const recorded = await sources.recorded();
+    const unfinished = stillLoading(sources.mapping, recorded);
     if (unfinished !== null) throw unfinished;
-    return toBeLoadedAgain(sources, signal);
+    return toBeLoadedAgain(sources, recorded, signal);
   });
 }
 
@@ -76,28 +77,29 @@ export async function waitUntilLoaded(
 ): Promise<void> {
   const deadline = performance.now() + timeoutMs;
   await until(deadline, signal, async () => {
-    return (await stillLoading(sources)) ?? (await toBeLoadedAgain(sources, signal));
+    const recorded = await sources.recorded();
+    return stillLoading(sources.mapping, recorded) ?? (await toBeLoadedAgain(sources, recorded, signal));
   });
 }
 
-async function stillLoading({ mapping, recorded }: PublisherSources): Promise<AppError | null> {
-  const source = await recorded();
-  if (source === null) return null;
-  const { loads, recovering } = source;
+function stillLoading({ tables }: Mapping, recorded: Recorded | null): AppError | null {
+  if (recorded === null) return null;
+  const { loads, recovering } = recorded;
   if (recovering !== null)
     return new AppError('LOADING', `The graph is being recovered, because ${recovering.join('; ')}.`);
-  const pending = unloaded(loads, mapping.tables);
+  const pending = unloaded(loads, tables);
   if (pending.length === 0) return null;
-  const tables = pending.map((table) => describeLoad(table, loads[table]));
-  return new AppError('LOADING', `The graph is still loading: ${tables.join(', ')}.`);
+  const left = pending.map((table) => describeLoad(table, loads[table]));
+  return new AppError('LOADING', `The graph is still loading: ${left.join(', ')}.`);
 }
 
 /** By a publisher that has not noticed yet. What is recorded follows what it has seen a little later. */
 async function toBeLoadedAgain(
-  { mapping: { source, tables }, sql, recorded }: PublisherSources,
+  { mapping: { source, tables }, sql }: PublisherSources,
+  recorded: Recorded | null,
   signal: AbortSignal,
 ): Promise<AppError | null> {
-  const { published = {} } = (await recorded()) ?? {};
+  const published = recorded?.published ?? {};
   const now = await publishedTables(sql, { publication: source.publication, tables }, signal);
   const gap = rewrittenKeys(published, now);
   if (gap !== null)

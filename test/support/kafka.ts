@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import type { Socket } from 'node:net';
-import type { Admin, ITopicConfig } from 'kafkajs';
+import { type Admin, ConfigResourceTypes, ConfigSource, type ITopicConfig } from 'kafkajs';
 import { expect, vi } from 'vitest';
 import { createKafka, type KafkaClient } from '../../src/kafka/client.ts';
 import { offsetRanges } from '../../src/kafka/offsets.ts';
@@ -85,6 +85,28 @@ export async function testKafka(): Promise<TestKafka> {
 export async function createTopic(admin: Admin, topic: ITopicConfig): Promise<void> {
   await admin.createTopics({ topics: [topic], waitForLeaders: false });
   await vi.waitFor(() => admin.fetchTopicMetadata({ topics: [topic.topic] }), PATIENCE);
+}
+
+/** One more option of a topic's own, or another value of it. */
+export async function configureTopic(
+  admin: Admin,
+  topic: string,
+  name: string,
+  value: string,
+): Promise<void> {
+  const current = await admin.describeConfigs({
+    resources: [{ type: ConfigResourceTypes.TOPIC, name: topic }],
+    includeSynonyms: false,
+  });
+  const own = (current.resources[0]?.configEntries ?? [])
+    .filter(
+      ({ configSource, configName }) => configSource === ConfigSource.TOPIC_CONFIG && configName !== name,
+    )
+    .map(({ configName, configValue }) => ({ name: configName, value: configValue }));
+  await admin.alterConfigs({
+    validateOnly: false,
+    resources: [{ type: ConfigResourceTypes.TOPIC, name: topic, configEntries: [...own, { name, value }] }],
+  });
 }
 
 /** Every record that the log of a partition still has. */

@@ -1,14 +1,10 @@
 /** What the tests of gaps expect of a publisher. */
-import { setTimeout as passed } from 'node:timers/promises';
 import { expect } from 'vitest';
-import type { Process } from './platform.ts';
-
-/** A gap is found within. */
-const STOPS_WITHIN_MS = 30_000;
+import { type Process, within } from './platform.ts';
 
 /** A publisher that has found a gap ends, and says so in one line. */
 export async function expectStopped(publisher: Process, reason: RegExp): Promise<void> {
-  const ended = await Promise.race([publisher.exited, passed(STOPS_WITHIN_MS, 'it runs on')]);
+  const ended = await within('it ends', publisher.exited);
   expect(ended, publisher.stderr().slice(-2000)).toBe(1);
   const plain = publisher
     .stderr()
