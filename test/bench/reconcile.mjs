@@ -13,8 +13,8 @@ import { insertRows } from './rows.mjs';
 const main = new URL('../../dist/cli/main.js', import.meta.url).pathname;
 const PAGE = 1000;
 const GRAPH = 'reconcile';
-const PAIRS_A_ROUND = 4;
-const WINDOW_SECONDS = 15;
+const PAIRS_A_ROUND = 6;
+const WINDOW_SECONDS = 20;
 const POSTGRES_SCAN = 'bare page scan of PostgreSQL';
 const NEO4J_SCAN = 'bare page scan of Neo4j';
 
@@ -157,21 +157,22 @@ async function streamBeside(context) {
     await stop();
     return measured;
   };
+  const count = bench.quick || !context.warm ? 1 : PAIRS_A_ROUND;
   if (!context.warm) await windowOf();
   context.warm = true;
   const pairs = [];
   const startedAt = performance.now();
   const before = cpuSeconds(bench.stack, process.pid);
-  for (let pair = 0; pair < (bench.quick ? 1 : PAIRS_A_ROUND); pair += 1) {
+  for (let pair = 0; pair < count; pair += 1) {
     const measured = {};
     for (const which of pair % 2 === 0 ? ['off', 'on'] : ['on', 'off'])
       measured[which] = await (which === 'on' ? beside() : windowOf());
     pairs.push(measured);
   }
   const seconds = (performance.now() - startedAt) / 1000;
-  const count = pairs.reduce((sum, { off, on }) => sum + off.count + on.count, 0);
+  const commits = pairs.reduce((sum, { off, on }) => sum + off.count + on.count, 0);
   const cpu = spent(before, cpuSeconds(bench.stack, process.pid));
-  return { count, seconds, cpu, pairs };
+  return { count: commits, seconds, cpu, pairs };
 }
 
 /** Dry runs, one after the other, until it is stopped. */

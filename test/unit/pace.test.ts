@@ -19,7 +19,7 @@ it('reads little and rests in proportion to that while the stream brings somethi
   let mark = 0;
   const resting = pace({ mark: () => Promise.resolve(String(mark)), everyMs: 0 });
   const small = { batchSize: 125, ahead: 0 };
-  const full = { batchSize: 1000, ahead: 2 };
+  const full = { batchSize: 1000, ahead: 4 };
   expect(resting.reading(1000)).toEqual(small);
   expect(await restAfterPage(resting)).toBeGreaterThanOrEqual(SECOND_LOOK_MS - 1);
   for (let page = 0; page < 3; page++) expect(await restAfterPage(resting)).toBeLessThan(PAGE_MS);
@@ -36,7 +36,7 @@ it('reads little and rests in proportion to that while the stream brings somethi
 
 it.each([
   ['at work', (look: number) => look, { batchSize: 1, ahead: 0 }],
-  ['idle', () => 0, { batchSize: 8, ahead: 2 }],
+  ['idle', () => 0, { batchSize: 8, ahead: 4 }],
 ])(
   'knows after the first page whether the stream is %s, however long that page took',
   async (_, mark, reading) => {

@@ -26,7 +26,7 @@ export interface Pace {
   readonly rest: Throttle;
 }
 
-const AHEAD = 2;
+const AHEAD = 4;
 /** Of what may be read at once: a change that comes meanwhile waits for that. */
 const SHARE = 8;
 /** Rest after a page, as a multiple of the time that it took: a commit in ten meets a page at most. */
