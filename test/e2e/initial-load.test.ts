@@ -43,8 +43,7 @@ it('a first start brings every older row, while changes go on and the publisher 
       await new Promise((resolve) => setTimeout(resolve, Math.random() * 700));
       await publisher.kill('SIGKILL');
     }
-    const publisher = platform.start(['publish']);
-    await publisher.logged(/initial load: every row is in the stream/);
+    await platform.start(['publish']).logged(/streaming/);
     const waited = await platform.run(['wait', '--timeout', '60']);
     expect(waited.code, waited.stderr).toBe(0);
   });
