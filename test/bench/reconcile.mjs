@@ -157,22 +157,22 @@ async function streamBeside(context) {
     await stop();
     return measured;
   };
-  const count = bench.quick || !context.warm ? 1 : PAIRS_A_ROUND;
+  const wanted = bench.quick || !context.warm ? 1 : PAIRS_A_ROUND;
   if (!context.warm) await windowOf();
   context.warm = true;
   const pairs = [];
   const startedAt = performance.now();
   const before = cpuSeconds(bench.stack, process.pid);
-  for (let pair = 0; pair < count; pair += 1) {
+  for (let pair = 0; pair < wanted; pair += 1) {
     const measured = {};
     for (const which of pair % 2 === 0 ? ['off', 'on'] : ['on', 'off'])
       measured[which] = await (which === 'on' ? beside() : windowOf());
     pairs.push(measured);
   }
   const seconds = (performance.now() - startedAt) / 1000;
-  const commits = pairs.reduce((sum, { off, on }) => sum + off.count + on.count, 0);
+  const count = pairs.reduce((sum, { off, on }) => sum + off.count + on.count, 0);
   const cpu = spent(before, cpuSeconds(bench.stack, process.pid));
-  return { count: commits, seconds, cpu, pairs };
+  return { count, seconds, cpu, pairs };
 }
 
 /** Dry runs, one after the other, until it is stopped. */

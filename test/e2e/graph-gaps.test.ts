@@ -4,7 +4,7 @@
  */
 import neo4j, { type Integer } from 'neo4j-driver';
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import { load } from '../../src/sample/load.ts';
+import { fill } from '../support/fill.ts';
 import {
   createPlatform,
   eventually,
@@ -20,9 +20,7 @@ let replicator: Process;
 
 beforeEach(async () => {
   platform = await createPlatform('lost');
-  const client = await platform.sql.connect();
-  await load(client, { seed: 3, entities: 200 });
-  client.release();
+  await fill(platform.sql, { seed: 3, entities: 200 });
   replicator = platform.start(['replicate']);
   await replicator.logged(/partitions assigned/);
   await platform.expectEqual();

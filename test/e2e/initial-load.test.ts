@@ -2,7 +2,7 @@
 import { existsSync, renameSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
-import { load } from '../../src/sample/load.ts';
+import { fill } from '../support/fill.ts';
 import { createPlatform, edit, eventually, type Platform, underLoad } from '../support/platform.ts';
 import { soak } from '../support/soak.ts';
 
@@ -13,13 +13,6 @@ beforeEach(async () => {
   platform = await createPlatform('load');
 });
 afterEach(() => platform.dispose());
-
-async function fill(entities: number): Promise<void> {
-  const client = await platform.sql.connect();
-  await load(client, { entities, seed: 7 }).finally(() => {
-    client.release();
-  });
-}
 
 async function entities(): Promise<Record<string, unknown>> {
   const [row] = await platform.cypher(
@@ -34,7 +27,7 @@ async function loads(): Promise<{ table: string; load: { state: string; rows: nu
 }
 
 it('a first start brings every older row, while changes go on and the publisher is killed', async () => {
-  await fill(3000);
+  await fill(platform.sql, { seed: 7, entities: 3000 });
   const projector = platform.start(['project']);
   await underLoad(platform, async () => {
     for (let kill = 0; kill < KILLS; kill++) {
@@ -55,7 +48,7 @@ it('a first start brings every older row, while changes go on and the publisher 
 });
 
 it('without it older rows are left out until they are asked for: by type, date, id, table', async () => {
-  await fill(2000);
+  await fill(platform.sql, { seed: 7, entities: 2000 });
   await platform.sql.query(
     `update entity set last_updated_at = '2021-05-05T00:00:00Z' where type = 'report'`,
   );
@@ -121,7 +114,7 @@ it('backfill --wait is back when all of it is in the graph, though large rows ar
 });
 
 it('a table that is added later is loaded, once older transactions have ended; until then wait, sync-data and status say so', async () => {
-  await fill(300);
+  await fill(platform.sql, { seed: 7, entities: 300 });
   const late = ['extract', 'entity_extract'].map((name) =>
     join(platform.connectors, 'entities', `${name}.json`),
   );

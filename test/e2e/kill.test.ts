@@ -1,5 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { load } from '../../src/sample/load.ts';
+import { fill } from '../support/fill.ts';
 import { CHANGES_PER_SECOND, createPlatform, type Platform, underLoad } from '../support/platform.ts';
 
 /** Reliability faults 1 and 2: the full counts are in the soak tests. */
@@ -12,9 +12,7 @@ beforeAll(async () => {
   const first = platform.start(['publish']);
   await first.logged(/streaming/);
   await first.kill('SIGTERM');
-  const client = await platform.sql.connect();
-  await load(client, { seed: 3, entities: 300 });
-  client.release();
+  await fill(platform.sql, { seed: 3, entities: 300 });
 });
 afterAll(() => platform.dispose());
 

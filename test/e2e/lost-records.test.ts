@@ -4,7 +4,7 @@
  * runs.
  */
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
-import { load } from '../../src/sample/load.ts';
+import { fill } from '../support/fill.ts';
 import { createKafkaProxy } from '../support/kafka-proxy.ts';
 import { createPlatform, type Platform, type Process } from '../support/platform.ts';
 import { type Lengths, type SecondKafka, startSecondKafka } from '../support/second-kafka.ts';
@@ -27,9 +27,7 @@ afterAll(async () => {
 beforeEach(async () => {
   platform = await createPlatform('cut', { ...servers(), kafkaBrokers: kafka.brokers });
   platforms.push(platform);
-  const client = await platform.sql.connect();
-  await load(client, { seed: 11, entities: 100 });
-  client.release();
+  await fill(platform.sql, { seed: 11, entities: 100 });
 });
 
 async function publishing(env = {}): Promise<Process> {

@@ -1,10 +1,9 @@
 /** What topics may have been through for a graph to be built from them, and what they may not. */
-import kafkajs from 'kafkajs';
 import { afterEach, expect, it } from 'vitest';
 import { createPublisher } from '../../src/kafka/publisher.ts';
 import { readLatest } from '../../src/kafka/read-topic.ts';
 import { withAdmin } from '../../src/kafka/topics.ts';
-import { createTopic, readLog, silent } from '../support/kafka.ts';
+import { configureTopic, createTopic, readLog, silent } from '../support/kafka.ts';
 import {
   createPlatform,
   edit,
@@ -23,9 +22,6 @@ import {
   recordsOf,
   topicsOf,
 } from '../support/rebuilds.ts';
-
-/** As kafkajs's CommonJS has it. */
-const { TOPIC } = kafkajs.ConfigResourceTypes;
 
 let platform: Platform;
 afterEach(() => platform.dispose());
@@ -162,12 +158,7 @@ it('records that have expired are missed before anything is removed; --republish
   await replicated();
   const [topic = ''] = topicsOf(platform);
   const policy = (value: string) =>
-    withAdmin(kafkaOf(platform), (admin) =>
-      admin.alterConfigs({
-        validateOnly: false,
-        resources: [{ type: TOPIC, name: topic, configEntries: [{ name: 'cleanup.policy', value }] }],
-      }),
-    );
+    withAdmin(kafkaOf(platform), (admin) => configureTopic(admin, topic, 'cleanup.policy', value));
   await policy('delete');
   await expectRefused(/topic \S+ has cleanup\.policy=delete, not compact/, publisher);
   await withAdmin(kafkaOf(platform), async (admin) => {

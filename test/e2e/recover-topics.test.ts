@@ -1,9 +1,8 @@
 /** Gaps (I6) in Kafka: topics that are deleted, or made again, or lose records, beneath whom they remember for. */
 import { rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { Kafka, logLevel } from 'kafkajs';
 import { afterAll, afterEach, beforeEach, expect, it } from 'vitest';
-import { configureTopic, createTopic } from '../support/kafka.ts';
+import { configureTopic, createTopic, quietAdmin } from '../support/kafka.ts';
 import {
   createPlatform,
   edit,
@@ -14,10 +13,9 @@ import {
   within,
 } from '../support/platform.ts';
 import { changeInTheGap, expectGone, expectRefused, recover, replicating } from '../support/recovery.ts';
-import { servers } from '../support/servers.ts';
 import { soak } from '../support/soak.ts';
 
-const kafka = new Kafka({ brokers: servers().kafkaBrokers.split(','), logLevel: logLevel.NOTHING }).admin();
+const kafka = quietAdmin();
 let platform: Platform;
 let replicator: Process;
 

@@ -2,9 +2,8 @@
  * Gaps (I6): each is detected by a clear end, nothing goes on by guessing, and `graph recover` leaves a graph that equals
  * the database again: what changed in the gap, and what was deleted in it.
  */
-import { Kafka, logLevel } from 'kafkajs';
 import { afterAll, afterEach, beforeEach, expect, it } from 'vitest';
-import { configureTopic } from '../support/kafka.ts';
+import { configureTopic, quietAdmin } from '../support/kafka.ts';
 import { edit, eventually, type Platform, type Process, within } from '../support/platform.ts';
 import {
   changeInTheGap,
@@ -18,10 +17,9 @@ import {
 } from '../support/recovery.ts';
 import { markOf } from '../support/rebuilds.ts';
 import { replayReport } from '../support/replay.ts';
-import { servers } from '../support/servers.ts';
 import { soak } from '../support/soak.ts';
 
-const kafka = new Kafka({ brokers: servers().kafkaBrokers.split(','), logLevel: logLevel.NOTHING }).admin();
+const kafka = quietAdmin();
 let platform: Platform;
 let replicator: Process;
 

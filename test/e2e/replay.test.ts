@@ -8,7 +8,7 @@ import { createKafka } from '../../src/kafka/client.ts';
 import { readLatest } from '../../src/kafka/read-topic.ts';
 import { connectNeo4j } from '../../src/neo4j/client.ts';
 import { purgeTombstones } from '../../src/neo4j/purge.ts';
-import { load } from '../../src/sample/load.ts';
+import { fill } from '../support/fill.ts';
 import { silent } from '../support/kafka.ts';
 import {
   createPlatform,
@@ -125,9 +125,7 @@ describe('a damaged graph under live load', () => {
     slowly = { CONNECTORS_DIR: small };
     const replicator = platform.start(['replicate']);
     await replicator.logged(/streaming/);
-    const client = await platform.sql.connect();
-    await load(client, { seed: 7, entities: ENTITIES });
-    client.release();
+    await fill(platform.sql, { seed: 7, entities: ENTITIES });
     await platform.sql.query(
       `update entity set last_updated_at = now() where type in ('indicator', 'report')`,
     );

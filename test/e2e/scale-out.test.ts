@@ -1,7 +1,7 @@
 import { afterEach, expect, it } from 'vitest';
 import { createKafka } from '../../src/kafka/client.ts';
 import { readLatest } from '../../src/kafka/read-topic.ts';
-import { load } from '../../src/sample/load.ts';
+import { fill } from '../support/fill.ts';
 import { silent } from '../support/kafka.ts';
 import { createKafkaProxy } from '../support/kafka-proxy.ts';
 import { createPlatform, eventually, type Platform, underLoad } from '../support/platform.ts';
@@ -20,9 +20,7 @@ async function loaded(name: string): Promise<Platform> {
   const first = created.start(['publish']);
   await first.logged(/streaming/);
   await first.kill('SIGTERM');
-  const client = await created.sql.connect();
-  await load(client, { seed: 5, entities: 300 });
-  client.release();
+  await fill(created.sql, { seed: 5, entities: 300 });
   return created;
 }
 

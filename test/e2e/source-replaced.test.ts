@@ -3,13 +3,11 @@
  * publisher stops and says so, or goes on where nothing is lost; after `graph recover` the graph equals the source again.
  */
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { createKafka } from '../../src/kafka/client.ts';
-import { offsetRanges } from '../../src/kafka/offsets.ts';
-import { load } from '../../src/sample/load.ts';
-import { silent } from '../support/kafka.ts';
+import { fill } from '../support/fill.ts';
 import { eventually, type Platform } from '../support/platform.ts';
 import { promote, slotSynced } from '../support/postgres-servers.ts';
 import { confirmed, published } from '../support/published.ts';
+import { recordsOf } from '../support/rebuilds.ts';
 import { servers } from '../support/servers.ts';
 import { query } from '../support/serving.ts';
 import {
@@ -58,17 +56,7 @@ async function walEnd(platform: Platform): Promise<bigint> {
   return BigInt(rows[0]?.bytes ?? 0);
 }
 
-/** In the topic of entities. */
-async function recordsOf(platform: Platform): Promise<bigint> {
-  const kafka = createKafka({ brokers: servers().kafkaBrokers.split(','), clientId: 'test' }, silent);
-  const topic = `${platform.name}.public.entity`;
-  const connection = await kafka.connect({ topics: [topic] });
-  try {
-    return (await offsetRanges(connection.cluster, [topic])).reduce((sum, { end }) => sum + end, 0n);
-  } finally {
-    await connection.close();
-  }
-}
+const entitiesPublished = (platform: Platform) => recordsOf(platform, [`${platform.name}.public.entity`]);
 
 async function sourceInGraph(platform: Platform): Promise<unknown> {
   const [row] = await platform.cypher('MATCH (g:_Graph {id: $name}) RETURN g.source AS source', {
@@ -82,11 +70,7 @@ describe('the server', () => {
     const other = await sources.cluster.create('other');
     const platform = await sources.platformOn(servers().databaseUrl);
     const twin = await sources.platformOn(other.url);
-    for (const { sql } of [platform, twin]) {
-      const client = await sql.connect();
-      await load(client, { seed: 5, entities: 50 });
-      client.release();
-    }
+    for (const { sql } of [platform, twin]) await fill(sql, { seed: 5, entities: 50 });
     await atRest(platform, true);
     const env = { DATABASE_URL: twin.env['DATABASE_URL'] ?? '' };
     const line = /PostgreSQL has another system identifier/;
@@ -104,13 +88,13 @@ describe('the server', () => {
   it('was set back, and had lost a transaction of which only a part was published, and nothing recorded', async () => {
     const { server, platform, publisher } = await savedWhilePublishing('cut');
     if (RECOVERED) await projected(platform);
-    const before = await recordsOf(platform);
+    const before = await entitiesPublished(platform);
     await platform.sql.query(
       `insert into entity select gen_random_uuid(), 'ttp', '{}', '{}', now(), now() from generate_series(1, 100000)`,
     );
-    await eventually('a part of it is published', async () => (await recordsOf(platform)) > before);
+    await eventually('a part of it is published', async () => (await entitiesPublished(platform)) > before);
     expect(await publisher.kill('SIGKILL')).toBe('SIGKILL');
-    expect(await recordsOf(platform)).toBeLessThan(before + 100_000n);
+    expect(await entitiesPublished(platform)).toBeLessThan(before + 100_000);
     const end = await walEnd(platform);
 
     await server.service.stop('immediate');

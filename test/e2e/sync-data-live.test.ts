@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as delay } from 'node:timers/promises';
 import { afterAll, beforeAll, expect, it, vi } from 'vitest';
-import { load } from '../../src/sample/load.ts';
+import { fill } from '../support/fill.ts';
 import {
   CHANGES_PER_SECOND,
   createPlatform,
@@ -28,9 +28,7 @@ let folder: string;
 beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'reports-'));
   platform = await createPlatform('live');
-  const client = await platform.sql.connect();
-  await load(client, { seed: 3, entities: 200 });
-  client.release();
+  await fill(platform.sql, { seed: 3, entities: 200 });
   await platform.start(['replicate']).logged(/streaming/);
   await platform.expectEqual();
 });

@@ -2,7 +2,7 @@
 import { randomBytes } from 'node:crypto';
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import type { Socket } from 'node:net';
-import { type Admin, ConfigResourceTypes, ConfigSource, type ITopicConfig } from 'kafkajs';
+import { type Admin, ConfigResourceTypes, ConfigSource, type ITopicConfig, Kafka, logLevel } from 'kafkajs';
 import { expect, vi } from 'vitest';
 import { createKafka, type KafkaClient } from '../../src/kafka/client.ts';
 import { offsetRanges } from '../../src/kafka/offsets.ts';
@@ -79,6 +79,11 @@ export async function testKafka(): Promise<TestKafka> {
       sockets.stop();
     },
   };
+}
+
+/** The driver's own, which says nothing of topics that are gone. */
+export function quietAdmin(): Admin {
+  return new Kafka({ brokers: servers().kafkaBrokers.split(','), logLevel: logLevel.NOTHING }).admin();
 }
 
 /** It is known when resolved. The driver's own wait ends where a broker has not heard of the topic yet. */

@@ -3,7 +3,7 @@ import { expect } from 'vitest';
 import { createKafka, type KafkaClient } from '../../src/kafka/client.ts';
 import { readLatest } from '../../src/kafka/read-topic.ts';
 import { endOffsets, withAdmin } from '../../src/kafka/topics.ts';
-import { load } from '../../src/sample/load.ts';
+import { fill } from './fill.ts';
 import { hashNeo4j } from './canonical-neo4j.ts';
 import { hashPostgres } from './canonical-postgres.ts';
 import { compareHashes } from './compare.ts';
@@ -16,9 +16,7 @@ export const TABLES = ['entity', 'relation', 'extract', 'entity_extract'] as con
 
 export async function filled(name: string, entities: number): Promise<Platform> {
   const created = await createPlatform(name);
-  const client = await created.sql.connect();
-  await load(client, { seed: 11, entities });
-  client.release();
+  await fill(created.sql, { seed: 11, entities });
   return created;
 }
 

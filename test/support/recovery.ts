@@ -1,6 +1,6 @@
 /** What the tests of `graph recover` share: a gap that something changes in, and the way from it to a proved graph. */
 import { expect } from 'vitest';
-import { load } from '../../src/sample/load.ts';
+import { fill } from './fill.ts';
 import {
   createPlatform,
   eventually,
@@ -19,9 +19,7 @@ export interface Status {
 
 export async function replicating(): Promise<{ readonly platform: Platform; readonly replicator: Process }> {
   const platform = await createPlatform('gap');
-  const client = await platform.sql.connect();
-  await load(client, { seed: 7, entities: 300 });
-  client.release();
+  await fill(platform.sql, { seed: 7, entities: 300 });
   const replicator = platform.start(['replicate']);
   await replicator.logged(/partitions assigned/);
   await platform.expectEqual();
