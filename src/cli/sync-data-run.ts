@@ -57,7 +57,6 @@ export async function compareAndRepair(
   const { maxWaitMs, throttleMs, fullSpeed } = run;
   const way = await run.begin({
     runId,
-    batchSize,
     maxWaitMs,
     throttleMs,
     fullSpeed,
@@ -76,6 +75,7 @@ export async function compareAndRepair(
           source,
           graph: nodes,
           filtered,
+          batchSize,
           ...way.confirmation,
           ...contents,
         },
@@ -96,6 +96,7 @@ export async function compareAndRepair(
               graph,
               snapshot: source.snapshot,
               run: runId,
+              batchSize,
               ...way.confirmation,
             }
           : null,

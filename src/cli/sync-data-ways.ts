@@ -8,7 +8,7 @@ import { byRequest } from '../pipelines/reconcile/ask.ts';
 import type { ReconcileOptions } from '../pipelines/reconcile/reconcile.ts';
 import type { RepairContext } from '../pipelines/reconcile/repair.ts';
 import { stillness } from '../pipelines/reconcile/stillness.ts';
-import { atFullSpeed, pace } from '../pipelines/reconcile/pace.ts';
+import { AHEAD_AT_FULL_SPEED, pace } from '../pipelines/reconcile/pace.ts';
 import { type Throttle, throttle, type ThrottleOptions } from '../pipelines/reconcile/throttle.ts';
 import { requireAtWork } from '../pipelines/at-work.ts';
 import { replicationLag } from '../pipelines/lag.ts';
@@ -20,7 +20,7 @@ import type { GraphContext } from './graph-context.ts';
 import { type Databases, type Servers, waitSources } from './graph-reports.ts';
 
 export interface Way {
-  readonly confirmation: Pick<CheckOptions, 'reading' | 'caughtUp' | 'maxWaitMs' | 'readTwice' | 'throttle'>;
+  readonly confirmation: Pick<CheckOptions, 'ahead' | 'caughtUp' | 'maxWaitMs' | 'readTwice' | 'throttle'>;
   readonly repair: Pick<RepairContext, 'caughtUp' | 'maxWaitMs' | 'mend' | 'stream'>;
   readonly requireStill: ReconcileOptions['requireStill'];
   /** Rows that could not be written, each once. */
@@ -31,7 +31,6 @@ export interface Way {
 
 export interface WayOptions {
   readonly runId: string;
-  readonly batchSize: number;
   readonly maxWaitMs: number;
   readonly throttleMs: number | null;
   /** Without a rest between pages, whatever the stream does. */
@@ -44,17 +43,20 @@ export type BeginWay = (options: WayOptions) => Promise<Way>;
 
 export function besideStream(servers: Servers, context: GraphContext): BeginWay {
   const waiting = waitSources(servers, context);
-  return async ({ runId, batchSize, maxWaitMs, throttleMs, fullSpeed, signal }) => {
+  return async ({ runId, maxWaitMs, throttleMs, fullSpeed, signal }) => {
     await requireAtWork({ waiting, ...servers }, maxWaitMs, signal);
     const caughtUp = async (timeoutMs: number) => {
       await waitForGraph(waiting, timeoutMs, signal);
     };
     const mark = async () => (await waiting.progress()).map(({ next }) => next).join();
-    const paces = fullSpeed ? null : pace({ mark });
+    const onSlow = () => {
+      context.log.info('changes are being applied: the scan rests after each page, unless --full-speed');
+    };
+    const paces = fullSpeed ? null : pace({ mark, onSlow });
     const lagMs = replicationLag(waiting, signal);
     return {
       confirmation: {
-        reading: () => paces?.reading(batchSize) ?? atFullSpeed(batchSize),
+        ahead: () => paces?.ahead() ?? AHEAD_AT_FULL_SPEED,
         caughtUp,
         maxWaitMs,
         readTwice: false,
@@ -79,7 +81,7 @@ export function besideStream(servers: Servers, context: GraphContext): BeginWay 
 }
 
 export function withoutStream({ sql, graph }: Databases, { mapping, log }: GraphContext): BeginWay {
-  return async ({ runId, batchSize, maxWaitMs, repairs, signal }) => {
+  return async ({ runId, maxWaitMs, repairs, signal }) => {
     const still = await stillness(() => readProgress(graph, mapping));
     // Two nodes of one id would be compared as one.
     await (repairs ? ensureSchema(graph, mapping, signal) : requireUnique(graph, mapping));
@@ -104,7 +106,7 @@ export function withoutStream({ sql, graph }: Databases, { mapping, log }: Graph
     });
     return {
       confirmation: {
-        reading: () => atFullSpeed(batchSize),
+        ahead: () => AHEAD_AT_FULL_SPEED,
         caughtUp: () => still.watch(signal),
         maxWaitMs,
         readTwice: true,

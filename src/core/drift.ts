@@ -45,10 +45,9 @@ export interface Sides {
  */
 export async function* mergeJoin(
   ranges: AsyncIterable<Sides>,
-  size: () => number,
+  size: number,
 ): AsyncGenerator<readonly Pair[]> {
   let pairs: Pair[] = [];
-  let most = size();
   for await (const { source, graph } of ranges) {
     const [left, right] = [cursor(source), cursor(graph)];
     try {
@@ -57,10 +56,9 @@ export async function* mergeJoin(
         const order = a === null ? 1 : b === null ? -1 : compareIds(a.id, b.id);
         const id = (order <= 0 ? a : b)?.id ?? '';
         pairs.push({ id, source: order <= 0 ? a : null, graph: order >= 0 ? b : null });
-        if (pairs.length >= most) {
+        if (pairs.length >= size) {
           yield pairs;
           pairs = [];
-          most = size();
         }
         if (order <= 0) a = left.ready() ?? (await left.next());
         if (order >= 0) b = right.ready() ?? (await right.next());

@@ -27,14 +27,14 @@ export interface GraphContents {
   /** All of each key: more than one if it stands under several types. */
   readonly byKeys: (keys: readonly GraphKey[]) => Promise<readonly GraphElement[]>;
   /** Every key once: text, then integers, type by type. */
-  readonly keyPages: (limit: () => number) => AsyncGenerator<readonly GraphKey[]>;
+  readonly keyPages: (limit: number) => AsyncGenerator<readonly GraphKey[]>;
   /** Whatever has neither text nor an integer for a key: no page has it. */
   readonly countUnkeyed: () => Promise<number>;
 }
 
 /** Stubs that nothing holds. */
 export interface IdleStubs {
-  readonly keyPages: (limit: () => number) => AsyncGenerator<readonly GraphKey[]>;
+  readonly keyPages: (limit: number) => AsyncGenerator<readonly GraphKey[]>;
   readonly among: (keys: readonly GraphKey[]) => Promise<readonly GraphKey[]>;
 }
 
@@ -144,25 +144,24 @@ async function* pagesOf(
   graph: Pick<Graph, 'run'>,
   { match, where, name }: Pattern,
   keyProperty: string,
-  limit: () => number,
+  limit: number,
 ): AsyncGenerator<readonly GraphKey[]> {
   const key = `x.${quote(keyProperty)}`;
   for (const { kind, lowest } of KEY_SPACES) {
     let after: GraphKey | null = null;
     for (;;) {
-      const most = limit();
       // The index has text in the order of its bytes, a sort that of UTF-16. Few may fit, of very many that are looked at.
       const [row]: readonly GraphRow[] = await graph.run(
         `MATCH ${match} USING INDEX SEEK x:${quote(name)}(${quote(keyProperty)})
          WHERE ${key} ${after === null ? '>=' : '>'} $after AND ${key} IS :: ${kind} NOT NULL AND ${where}
          WITH ${key} AS key ORDER BY key LIMIT $limit RETURN collect(key) AS keys`,
-        { after: after ?? lowest, limit: BigInt(most) },
+        { after: after ?? lowest, limit: BigInt(limit) },
         { timeoutMs: Infinity },
       );
       const keys = row?.['keys'] as GraphKey[];
       if (keys.length > 0) yield [...new Set(keys)];
       after = keys.at(-1) ?? null;
-      if (keys.length < most) break;
+      if (keys.length < limit) break;
     }
   }
 }

@@ -15,6 +15,7 @@ const PAGE = 1000;
 const GRAPH = 'reconcile';
 const PAIRS_A_ROUND = 6;
 const WINDOW_SECONDS = 20;
+const LEAD_IN_SECONDS = 4;
 const POSTGRES_SCAN = 'bare page scan of PostgreSQL';
 const NEO4J_SCAN = 'bare page scan of Neo4j';
 
@@ -147,13 +148,14 @@ function peakMegabytes(pid) {
   return Number(kilobytes) / 1024;
 }
 
-/** Windows without and with a dry run at work: each comes first in every other pair. */
+/** Windows without and with a dry run at work, which began beside the stream: each comes first in every other pair. */
 async function streamBeside(context) {
   const { bench, platform } = context;
-  const windowOf = () => steadyCommits(bench, platform, GRAPH, bench.quick ? 2 : WINDOW_SECONDS);
+  const windowOf = () =>
+    steadyCommits(bench, platform, GRAPH, bench.quick ? 2 : WINDOW_SECONDS, LEAD_IN_SECONDS);
   const beside = async () => {
-    const stop = await keepChecking(context);
-    const measured = await windowOf();
+    const startedAt = performance.now();
+    const [measured, stop] = await Promise.all([windowOf(), keepChecking(context, startedAt)]);
     await stop();
     return measured;
   };
@@ -175,11 +177,13 @@ async function streamBeside(context) {
   return { count, seconds, cpu, pairs };
 }
 
-/** Dry runs, one after the other, until it is stopped. */
-async function keepChecking(context) {
+/** Dry runs, one after the other, until it is stopped; the first is at work within the lead-in. */
+async function keepChecking(context, startedAt) {
   let stopped = false;
   let run = startDryRun(context);
   await run.said('Starting data check');
+  if (performance.now() - startedAt > (LEAD_IN_SECONDS - 1) * 1000)
+    throw new Error('sync-data was not at work in time');
   const going = (async () => {
     for (;;) {
       await run.exited;

@@ -84,7 +84,7 @@ it('has no stubs, neither by key nor in pages', async () => {
   await lanes.relation.apply([relation(own, 'r', at(1), ['a', 'b'])]);
   await lanes.entity.apply([entity('a', at(2))]);
   expect((await contents('entity').byKeys(['a', 'b'])).map(({ key }) => key)).toEqual(['a']);
-  expect(await allOf(contents('entity').keyPages(() => 10))).toEqual(['a']);
+  expect(await allOf(contents('entity').keyPages(10))).toEqual(['a']);
   expect(await contents('entity').countUnkeyed()).toBe(0);
 });
 
@@ -102,7 +102,7 @@ it.each([1, 2, 3, 100])(
     );
     const pages: number[] = [];
     const keys: GraphKey[] = [];
-    for await (const page of contents('extract').keyPages(() => limit)) {
+    for await (const page of contents('extract').keyPages(limit)) {
       pages.push(page.length);
       keys.push(...page);
     }
@@ -123,7 +123,7 @@ it('finds a key that stands under several types once in pages, and everything th
   );
   const { keyPages, byKeys } = contents('entity_extract');
   const [first, second, third] = ['["a","1","observed"]', '["a","2","sighted"]', '["a","1","seen"]'];
-  for (const limit of [1, 2, 10]) expect(await allOf(keyPages(() => limit))).toEqual([first, second, third]);
+  for (const limit of [1, 2, 10]) expect(await allOf(keyPages(limit))).toEqual([first, second, third]);
   const types = (await byKeys([first])).map(({ content }) => content.get('type()'));
   expect(types).toEqual(['OBSERVED', 'SIGHTED', 'LINKED'].map((type) => own.nameOf(type as 'LINKED')));
 });
@@ -136,6 +136,6 @@ it('knows stubs that nothing holds', async () => {
   const { target } = own.table('public.entity');
   if (target.kind !== 'node') throw new Error('entities are nodes');
   const stubs = idleStubs(own.graph, target);
-  for (const limit of [1, 10]) expect(await allOf(stubs.keyPages(() => limit))).toEqual(['x', 'y']);
+  for (const limit of [1, 10]) expect(await allOf(stubs.keyPages(limit))).toEqual(['x', 'y']);
   expect(await stubs.among(['a', 'b', 'y', 'z', 'nobody'])).toEqual(['y']);
 });

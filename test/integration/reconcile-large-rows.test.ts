@@ -46,7 +46,7 @@ it('tables: as many as can be held at once are confirmed in order, until there a
       maxWaitMs: 10_000,
       readTwice: false,
       run: 'this one',
-      reading: () => ({ batchSize: 1000, ahead: 0 }),
+      batchSize: 1000,
       throttle: null,
     },
     {

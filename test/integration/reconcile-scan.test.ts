@@ -79,7 +79,8 @@ it('finds what a look at everything finds, whatever the filter, the size of page
         source: sourceEntities(sql, table, filter),
         graph: graphEntities(graph, table, filter),
         filtered: filter.types !== null || filter.changedAfterMicros !== null,
-        reading: () => ({ batchSize, ahead: 2 }),
+        batchSize,
+        ahead: () => 2,
       };
       async function found(start: ScanStart | null) {
         const pages: [string, Verdict | null][][] = [];
@@ -168,7 +169,8 @@ it('text keys have one order on both servers, that of their bytes, however small
       source: sourceEntities(sql, table, filter),
       graph: graphEntities(graph, table, filter),
       filtered: types !== null,
-      reading: () => ({ batchSize, ahead: 2 }),
+      batchSize,
+      ahead: () => 2,
     };
     const found: [string, string | null][] = [];
     for await (const pairs of scan(sources, null, new AbortController().signal))

@@ -13,13 +13,15 @@ import type { ScanStart } from '../../core/check-spool.ts';
 import { compareIds, mergeJoin, type Pair, type Sides, type Stamp } from '../../core/drift.ts';
 import type { GraphEntities } from '../../neo4j/entities.ts';
 import type { SourceEntities } from '../../postgres/entities.ts';
-import type { Reading } from './pace.ts';
 
 export interface ScanSources {
   readonly source: Pick<SourceEntities, 'page' | 'byIds' | 'canHave'>;
   readonly graph: Pick<GraphEntities, 'page' | 'byIds'>;
   readonly filtered: boolean;
-  readonly reading: () => Reading;
+  /** The most that a page, and a batch of what is compared, have. */
+  readonly batchSize: number;
+  /** How many ranges of keys are read before they are asked for, now. */
+  readonly ahead: () => number;
 }
 
 /** Never yields an empty batch. `start` null: from the first id. */
@@ -28,9 +30,8 @@ export async function* scan(
   start: ScanStart | null,
   signal: AbortSignal,
 ): AsyncGenerator<readonly Pair[]> {
-  const { source, graph, filtered, reading } = sources;
-  const read = ahead(ranges(sources, start, signal), () => reading().ahead);
-  for await (const batch of mergeJoin(read, () => reading().batchSize)) {
+  const { source, graph, filtered, batchSize, ahead } = sources;
+  for await (const batch of mergeJoin(readAhead(ranges(sources, start, signal), ahead), batchSize)) {
     signal.throwIfAborted();
     if (!filtered) yield batch;
     else {
@@ -55,22 +56,20 @@ type Pages = AsyncGenerator<readonly Stamp[]>;
 
 /** Each with the reading of its rows begun. Ids that no row can have, at the end of a page, are of the next range. */
 async function* ranges(
-  { source, graph, reading }: ScanSources,
+  { source, graph, batchSize, ahead }: ScanSources,
   start: ScanStart | null,
   signal: AbortSignal,
 ): AsyncGenerator<Sides> {
   const rows = (from: string | null, upTo: string | null): Pages => {
     const read = async (after: string | null) => {
-      const { batchSize: size } = reading();
-      const page = await source.page({ after, upTo }, size, signal);
-      return { page, more: page.length === size && page.at(-1)?.id !== upTo };
+      const page = await source.page({ after, upTo }, batchSize, signal);
+      return { page, more: page.length === batchSize && page.at(-1)?.id !== upTo };
     };
-    return ahead(beyond(start, pages(read, from)), () => Math.min(1, reading().ahead));
+    return readAhead(beyond(start, pages(read, from)), () => Math.min(1, ahead()));
   };
   const nodes = pages(async (after) => {
-    const { batchSize: size } = reading();
-    const page = await graph.page(after, size);
-    return { page, more: page.length === size };
+    const page = await graph.page(after, batchSize);
+    return { page, more: page.length === batchSize };
   }, start?.after ?? null);
 
   let from = start?.row ?? null;
@@ -114,7 +113,7 @@ async function* beyond(start: ScanStart | null, rows: Pages): Pages {
 }
 
 /** `depth` steps are under way before they are asked for, one after the other, from now on. */
-function ahead<T>(steps: AsyncGenerator<T>, depth: () => number): AsyncGenerator<T> {
+function readAhead<T>(steps: AsyncGenerator<T>, depth: () => number): AsyncGenerator<T> {
   const begun: Promise<IteratorResult<T>>[] = [];
   function begin(): void {
     const step = steps.next();

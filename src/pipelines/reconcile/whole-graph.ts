@@ -29,7 +29,6 @@ import {
   reached,
   type Versioned,
 } from './confirm.ts';
-import type { Reading } from './pace.ts';
 import { pairsOf } from './scan.ts';
 import type { Throttle } from './throttle.ts';
 
@@ -42,7 +41,8 @@ export interface WholeGraphSources {
 
 export interface WholeGraphOptions extends WholeGraphSources, Confirming {
   readonly run: string;
-  readonly reading: () => Reading;
+  /** The most that a page has. */
+  readonly batchSize: number;
   /** Between pages, if the scan is to be held back while replication lags. */
   readonly throttle: Throttle | null;
   /** After each page of rows, and of keys in the graph. */
@@ -67,7 +67,7 @@ export interface TableContents extends Comparing<SourceRow, Bearers> {
   ) => Promise<{ readonly rows: readonly SourceRow[]; readonly last: boolean }>;
   /** `unnamed`: how many keys there were besides, that no request can name. */
   readonly keyPages: (
-    limit: () => number,
+    limit: number,
   ) => AsyncGenerator<{ readonly ids: readonly string[]; readonly unnamed: number }>;
   readonly countUnkeyed: () => Promise<number>;
   /** Those of which there is no row. */
@@ -89,8 +89,7 @@ async function checkTable(
   spool: Spool,
   signal: AbortSignal,
 ): Promise<void> {
-  const { sql, graph, run, reading, throttle } = options;
-  const batchSize = () => reading().batchSize;
+  const { sql, graph, run, batchSize, throttle } = options;
   const contents = tableContents(sql, graph, table);
   const patience = patienceOf(options);
   let candidates: string[] = [];
@@ -130,7 +129,7 @@ async function checkTable(
   for (let after: string | null = null; ;) {
     const { rows, last }: Awaited<ReturnType<TableContents['page']>> = await contents.page(
       after,
-      batchSize(),
+      batchSize,
       signal,
     );
     const ids = rows.map(({ id }) => id);
@@ -154,12 +153,12 @@ async function checkTable(
 /** Their last relationship takes them along in its own transaction, and they come with their first. */
 async function checkStubs(
   table: TableMapping,
-  { graph, run, reading, caughtUp, maxWaitMs }: WholeGraphOptions,
+  { graph, run, batchSize, caughtUp, maxWaitMs }: WholeGraphOptions,
   spool: Spool,
 ): Promise<void> {
   if (table.target.kind !== 'node') return;
   const stubs = idleStubs(graph, table.target);
-  for await (const keys of stubs.keyPages(() => reading().batchSize)) {
+  for await (const keys of stubs.keyPages(batchSize)) {
     await reached({ caughtUp }, performance.now() + maxWaitMs);
     const idle = (await stubs.among(keys))
       .map((key) => partsOf(table.key, key))

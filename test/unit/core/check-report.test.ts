@@ -116,7 +116,7 @@ describe('the merge join', () => {
     async function* ranges() {
       yield await Promise.resolve({ source: pages(...left), graph: pages(...right) });
     }
-    for await (const some of mergeJoin(ranges(), () => 2)) pairs.push(...some);
+    for await (const some of mergeJoin(ranges(), 2)) pairs.push(...some);
     return pairs.map(({ id, source, graph }) => `${source ? '<' : ''}${id}${graph ? '>' : ''}`);
   }
 
