@@ -35,8 +35,8 @@ async function begin(
   timeline: number,
   overlap: Extract<SourceDecision, { kind: 'continue' }>['overlap'],
   state: Partial<ControlState> = {},
+  { written = [] as ControlRecord[], requireOurs = () => Promise.resolve() } = {},
 ) {
-  const written: ControlRecord[] = [];
   const control: Pick<ControlWriter, 'write' | 'forgetOldSessions'> = {
     write: (records) => {
       written.push(...records);
@@ -60,7 +60,9 @@ async function begin(
     published: {},
     topics: new Map(),
   };
-  const session = await takeOver(prepared, testMapping('unit').mapping, control as ControlWriter, {
+  const { mapping } = testMapping('unit');
+  const context = { mapping, control: control as ControlWriter, requireOurs };
+  const session = await takeOver(prepared, context, {
     xids: () => [],
     ends: () => ({ entity: ['1000', '0'] }),
     loads: () => ({}),
@@ -70,6 +72,13 @@ async function begin(
   await session.begin();
   return { session, written };
 }
+
+it('nothing, if the slot became another’s while it was paused', async () => {
+  const written: ControlRecord[] = [];
+  const requireOurs = () => Promise.reject(new Error('another is at work'));
+  await expect(begin(1, null, {}, { written, requireOurs })).rejects.toThrow('another is at work');
+  expect(written).toEqual([]);
+});
 
 it('where the last one was', async () => {
   const { written } = await begin(1, null);

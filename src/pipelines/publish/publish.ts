@@ -81,12 +81,13 @@ async function session(context: Context, signal: AbortSignal): Promise<void> {
   await checkSource(context, signal);
   const topicsChanged = new AbortController();
   const control = await openControl(context, signal, topicsChanged.signal);
-  let stream: ReplicationStream | null = null;
+  let opened: ReplicationStream | null = null;
   try {
     // One that is lost or invalidated cannot be opened; what that means is known.
     const slot = await inspectSlot(sql, mapping.source.slot, signal);
     if (slot === null || slot.invalidation !== null) await prepare(context, control, signal);
-    stream = await openWhenFree(context, signal);
+    const stream = await openWhenFree(context, signal);
+    opened = stream;
     const prepared = await prepare(context, control, signal);
     const confirmed = prepared.observed.slot?.confirmedFlush ?? LSN_ZERO;
     await requireAsynchronous(sql, stream, confirmed, log, signal);
@@ -105,15 +106,18 @@ async function session(context: Context, signal: AbortSignal): Promise<void> {
     const requests = { askedAgain, refusedRequests };
     const oids = tablesByOid(prepared.published, mapping.tables);
     const publication = createPublicationWatch(prompt, mapping, oids, prepared.published);
-    // A process that was paused has no say any more.
-    await stream.confirm(prompt);
-    const taken = await takeOver(prepared, mapping, control, {
-      xids: visibility.recorded,
-      loads: loader.loads,
-      published: publication.seen,
-      requests: () => requests,
-      ends: written.ends,
-    });
+    const requireOurs = () => stream.confirm(prompt);
+    const taken = await takeOver(
+      prepared,
+      { mapping, control, requireOurs },
+      {
+        xids: visibility.recorded,
+        loads: loader.loads,
+        published: publication.seen,
+        requests: () => requests,
+        ends: written.ends,
+      },
+    );
     await publishStream(stream, {
       ...context,
       ...taken,
@@ -129,7 +133,7 @@ async function session(context: Context, signal: AbortSignal): Promise<void> {
       written,
     });
   } finally {
-    await stream?.close();
+    await opened?.close();
     await control.close();
   }
 }

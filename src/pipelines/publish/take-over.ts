@@ -27,6 +27,13 @@ export interface Session {
   readonly recordGap: (reason: string) => Promise<void>;
 }
 
+export interface TakeOverContext {
+  readonly mapping: Mapping;
+  readonly control: ControlWriter;
+  /** Throws if the slot is another's by now: a process that was paused has no say any more. */
+  readonly requireOurs: () => Promise<void>;
+}
+
 /** What goes on in the session, recorded with each acknowledgement. */
 export interface SessionState {
   /** Received, and seen by no snapshot yet. */
@@ -40,8 +47,7 @@ export interface SessionState {
 /** Durable when resolved: from here on every record of an older session is stale. */
 export async function takeOver(
   { state, observed, decision }: Prepared,
-  mapping: Mapping,
-  control: ControlWriter,
+  { mapping, control, requireOurs }: TakeOverContext,
   current: SessionState,
 ): Promise<Session> {
   const recorded = state.source;
@@ -75,6 +81,7 @@ export async function takeOver(
   });
   const record = (safe: Safe) => control.write([{ kind: 'source', ...source(safe) }]);
   const opensEpoch = unfinishedRecovery(state) !== null && recorded?.acknowledged == null;
+  await requireOurs();
   await control.write([{ kind: 'session', session, startedAt: new Date().toISOString() }]);
   // An idle position of the old timeline may be one that the new one has not reached yet: it means nothing there.
   const known = recorded?.timeline === observed.timeline ? recordedSource(recorded)?.acknowledged : null;
