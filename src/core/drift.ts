@@ -2,6 +2,8 @@
  * What the comparison of the two sides can find of an entity, by its id and `last_updated_at` alone (sync-data). PostgreSQL
  * is right; equal timestamps are ok, and `different` only where content is compared as well.
  */
+import type { CompareKeys } from './keys.ts';
+
 export type Verdict = 'ok' | 'missing' | 'not_deleted' | 'outdated' | 'strange' | 'different';
 export type Drift = Exclude<Verdict, 'ok'>;
 
@@ -27,13 +29,7 @@ export function verdictOf(source: Stamp | null, graph: Stamp | null): Verdict | 
   return graph.micros < source.micros ? 'outdated' : 'strange';
 }
 
-/** The order of keys on both servers: UTF-8 bytes, PostgreSQL's `collate "C"`. JavaScript's `<` is another one. */
-export function compareIds(a: string, b: string): number {
-  if (a === b) return 0;
-  return Buffer.compare(Buffer.from(a), Buffer.from(b));
-}
-
-/** A range of ids, all that either side has of it, each side in the order of `compareIds`. */
+/** A range of ids, all that either side has of it, each side in the order of keys. */
 export interface Sides {
   readonly source: AsyncIterable<readonly Stamp[]>;
   readonly graph: AsyncIterable<readonly Stamp[]>;
@@ -46,6 +42,7 @@ export interface Sides {
 export async function* mergeJoin(
   ranges: AsyncIterable<Sides>,
   size: number,
+  compare: CompareKeys,
 ): AsyncGenerator<readonly Pair[]> {
   let pairs: Pair[] = [];
   for await (const { source, graph } of ranges) {
@@ -53,7 +50,7 @@ export async function* mergeJoin(
     try {
       let [a, b] = await Promise.all([left.next(), right.next()]);
       while (a !== null || b !== null) {
-        const order = a === null ? 1 : b === null ? -1 : compareIds(a.id, b.id);
+        const order = a === null ? 1 : b === null ? -1 : compare(a.id, b.id);
         const id = (order <= 0 ? a : b)?.id ?? '';
         pairs.push({ id, source: order <= 0 ? a : null, graph: order >= 0 ? b : null });
         if (pairs.length >= size) {

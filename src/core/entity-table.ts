@@ -6,7 +6,7 @@ import type { Mapping, NodeTarget, PropertyMapping, TableMapping } from './mappi
 export interface EntityTable {
   readonly mapping: TableMapping;
   readonly target: NodeTarget;
-  readonly key: { readonly column: string; readonly kind: Exclude<KeyKind, 'bigint'> };
+  readonly key: { readonly column: string; readonly kind: KeyKind };
   /** Column and property of each. */
   readonly type: { readonly column: string; readonly property: string };
   readonly updatedAt: { readonly column: string; readonly property: string };
@@ -35,7 +35,6 @@ export function entityTable({ tables }: Mapping): EntityTable {
     const { target, key } = mapping;
     const [only, ...more] = key;
     if (target.kind !== 'node' || target.labels === null || only === undefined || more.length > 0) return [];
-    if (only.kind === 'bigint') return [];
     const { column, byValue } = target.labels;
     const type = target.properties.find(
       ({ from }) => from[0]?.column === column && from[0].path.length === 0,
@@ -57,6 +56,6 @@ export function entityTable({ tables }: Mapping): EntityTable {
   if (table !== undefined && another === undefined) return table;
   throw new AppError(
     'CONFIG_INVALID',
-    `sync-data compares the nodes of one table, with a uuid or text key, labels by type, and ${UPDATED_AT} as a timestamp: the connector files have ${found.length} such tables.`,
+    `sync-data compares the nodes of one table, with a key of one column, labels by type, and ${UPDATED_AT} as a timestamp: the connector files have ${found.length} such tables.`,
   );
 }

@@ -40,6 +40,25 @@ export function canonicalKey(key: readonly KeyColumn[], parts: KeyParts): KeyPar
   return canonical;
 }
 
+/** Of keys of one column, as PostgreSQL writes them. */
+export type CompareKeys = (a: string, b: string) => number;
+
+/** The order that both servers have. */
+export function comparatorOf(kind: KeyKind): CompareKeys {
+  return kind === 'bigint' ? compareIntegers : compareTexts;
+}
+
+/** UTF-8 bytes, PostgreSQL's `collate "C"`. JavaScript's `<` is another one. */
+export function compareTexts(a: string, b: string): number {
+  if (a === b) return 0;
+  return Buffer.compare(Buffer.from(a), Buffer.from(b));
+}
+
+function compareIntegers(a: string, b: string): number {
+  if (a === b) return 0;
+  return BigInt(a) < BigInt(b) ? -1 : 1;
+}
+
 /** Tells a table's keys, which have the same number of parts, from each other. */
 export function keyText(parts: KeyParts): string {
   const [only] = parts;

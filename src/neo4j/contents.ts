@@ -135,10 +135,9 @@ function relationshipPatterns(target: RelationshipTarget): Pattern[] {
 }
 
 /** Text and integers have an order each; between them there is none. */
-export const KEY_SPACES = [
-  { kind: 'STRING', lowest: '' },
-  { kind: 'INTEGER', lowest: -(1n << 63n) },
-] as const;
+export const TEXTS = { kind: 'STRING', lowest: '' } as const;
+export const INTEGERS = { kind: 'INTEGER', lowest: -(1n << 63n) } as const;
+export const KEY_SPACES = [TEXTS, INTEGERS] as const;
 
 async function* pagesOf(
   graph: Pick<Graph, 'run'>,

@@ -1,10 +1,10 @@
 /** The graph's side of sync-data: ids and timestamps of nodes that stand for rows, in pages by key. Stubs are none. */
 import type { Stamp } from '../core/drift.ts';
 import type { EntityFilter, EntityTable } from '../core/entity-table.ts';
-import type { GraphKey } from '../core/keys.ts';
+import { graphKey, type GraphKey } from '../core/keys.ts';
 import type { NodeTarget } from '../core/mapping.ts';
 import type { Graph, GraphRow } from './client.ts';
-import { KEY_SPACES } from './contents.ts';
+import { INTEGERS, KEY_SPACES, TEXTS } from './contents.ts';
 import { quote } from './cypher.ts';
 
 export interface PositionedStamp extends Stamp {
@@ -13,10 +13,10 @@ export interface PositionedStamp extends Stamp {
 }
 
 export interface GraphEntities {
-  /** Those after the id, in the order of `compareIds`. */
+  /** Those after the id, in the order of keys. */
   readonly page: (after: string | null, limit: number) => Promise<readonly Stamp[]>;
   readonly byIds: (ids: readonly string[]) => Promise<readonly PositionedStamp[]>;
-  /** Nodes whose id is no text, which no page has and no repair can name. */
+  /** Nodes whose id is of another type, which no page has and no repair can name. */
   readonly countUnnamed: () => Promise<number>;
 }
 
@@ -24,6 +24,9 @@ export function graphEntities(graph: Graph, table: EntityTable, filter: EntityFi
   const label = quote(table.target.label);
   const id = `n.${quote(table.target.keyProperty)}`;
   const updatedAt = `n.${quote(table.updatedAt.property)}`;
+  const { kind, lowest } = table.key.kind === 'bigint' ? INTEGERS : TEXTS;
+  const named = `${id} IS :: ${kind} NOT NULL`;
+  const keyOf = (text: string) => graphKey(table.mapping.key, [text]);
   const { changedAfterMicros, types } = filter;
   const limits = [
     ...(changedAfterMicros === null ? [] : [`AND ${updatedAt} > $changedAfterMicros`]),
@@ -31,36 +34,38 @@ export function graphEntities(graph: Graph, table: EntityTable, filter: EntityFi
   ].join(' ');
   // The index has text in the order of its bytes; a sort would have UTF-16's, and so would the comparison.
   const page = (
-    after: string,
+    behind: '>' | '>=',
   ) => `MATCH (n:${label}) USING INDEX SEEK n:${label}(${quote(table.target.keyProperty)})
-    WHERE ${id} ${after} AND NOT n:Stub ${limits}
+    WHERE ${id} ${behind} $after AND ${named} AND NOT n:Stub ${limits}
     WITH n ORDER BY ${id} LIMIT $limit
     RETURN collect(${id}) AS ids, collect([${updatedAt}]) AS stamps`;
-  const [first, following] = [page(`>= ''`), page('> $after')];
+  const [first, following] = [page('>='), page('>')];
 
   return {
     async page(after, limit) {
-      const parameters = { after, limit: BigInt(limit), changedAfterMicros, types };
+      const from = after === null ? lowest : keyOf(after);
+      const parameters = { after: from, limit: BigInt(limit), changedAfterMicros, types };
       // With a filter, a page may have to look at all the rest.
       const [row] = await graph.run(after === null ? first : following, parameters, { timeoutMs: Infinity });
       const stamps = row?.['stamps'] as unknown[][];
-      return (row?.['ids'] as string[]).map((id, i) => ({ id, micros: integerOf(stamps[i]?.[0]) }));
+      const keys = row?.['ids'] as GraphKey[];
+      return keys.map((key, i) => ({ id: String(key), micros: integerOf(stamps[i]?.[0]) }));
     },
     async byIds(ids) {
       const rows = await graph.run(
-        `UNWIND $ids AS id MATCH (n:${label} {${quote(table.target.keyProperty)}: id}) WHERE NOT n:Stub
+        `UNWIND $ids AS id MATCH (n:${label} {${quote(table.target.keyProperty)}: id}) WHERE ${named} AND NOT n:Stub
          RETURN id, ${updatedAt} AS stamp, coalesce(n._position, '') AS position`,
-        { ids },
+        { ids: ids.map(keyOf) },
       );
       return rows.map((row: GraphRow) => ({
-        id: row['id'] as string,
+        id: String(row['id']),
         micros: integerOf(row['stamp']),
         position: row['position'] as string,
       }));
     },
     async countUnnamed() {
       const [row] = await graph.run(
-        `MATCH (n:${label}) WHERE NOT n:Stub AND NOT coalesce(${id} IS :: STRING NOT NULL, false) RETURN count(*) AS count`,
+        `MATCH (n:${label}) WHERE NOT n:Stub AND NOT coalesce(${named}, false) RETURN count(*) AS count`,
         {},
         { timeoutMs: Infinity },
       );
@@ -78,7 +83,7 @@ export async function* relationshipKeys(
   graph: Graph,
   { label, keyProperty: nodeKey }: Pick<NodeTarget, 'label' | 'keyProperty'>,
   { types, keyProperty }: { readonly types: readonly string[]; readonly keyProperty: string },
-  ids: readonly string[],
+  ids: readonly GraphKey[],
   limit: number,
 ): AsyncGenerator<readonly GraphKey[]> {
   const stored = `r.${quote(keyProperty)}`;

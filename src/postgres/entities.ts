@@ -1,7 +1,7 @@
 /** PostgreSQL's side of sync-data: ids and timestamps of entities, in pages by key, each page a statement of its own. */
 import type { Stamp } from '../core/drift.ts';
 import type { EntityFilter, EntityTable } from '../core/entity-table.ts';
-import { canonicalKey, type KeyParts } from '../core/keys.ts';
+import { canonicalKey, comparatorOf, type CompareKeys, type KeyParts } from '../core/keys.ts';
 import type { KeyKind } from '../core/mapping-schema.ts';
 import type { TableMapping } from '../core/mapping.ts';
 import { parseSnapshot, type Snapshot } from '../core/snapshots.ts';
@@ -23,12 +23,13 @@ export interface Seen extends Snapshot {
 }
 
 export interface SourceEntities {
-  /** The first of those behind `after`, up to `upTo` and with it, in the order of `compareIds`; null: no limit. */
+  /** The first of those behind `after`, up to `upTo` and with it, in the order of keys; null: no limit. */
   readonly page: (
     range: { readonly after: string | null; readonly upTo: string | null },
     limit: number,
     signal: AbortSignal,
   ) => Promise<readonly Stamp[]>;
+  readonly compare: CompareKeys;
   /** Whether a row can have the id. */
   readonly canHave: (id: string) => boolean;
   readonly byIds: (ids: readonly string[], signal: AbortSignal) => Promise<readonly VersionedStamp[]>;
@@ -47,7 +48,7 @@ export function sourceEntities(sql: Sql, table: EntityTable, filter: EntityFilte
   const column = `t.${quoteIdentifier(table.key.column)}`;
   const { kind } = table.key;
   // A uuid's order is that of its text; text needs the collation whose order is that of bytes.
-  const ordered = kind === 'uuid' ? column : `${column} collate "C"`;
+  const ordered = kind === 'text' ? `${column} collate "C"` : column;
   const updatedAt = quoteIdentifier(table.updatedAt.column);
   const chosen = `select ${column}::text as id, ${updatedAt}::text as updated_at`;
   const packed = PACKED[kind];
@@ -79,6 +80,7 @@ export function sourceEntities(sql: Sql, table: EntityTable, filter: EntityFilte
       const stamps = page.stamps.split(',');
       return packed.unpack(page.ids).map((id, i) => ({ id, micros: timestampMicros(stamps[i] ?? '') }));
     },
+    compare: comparatorOf(kind),
     canHave: (id) => canBe(kind, id),
     async byIds(ids, signal) {
       const possible = ids.filter((id) => canBe(kind, id));
@@ -106,10 +108,9 @@ export function sourceEntities(sql: Sql, table: EntityTable, filter: EntityFilte
 }
 
 /** A page of ids as one value: a row for each is more work, for both ends, than all the rest of a comparison. */
-const PACKED: Readonly<
-  Record<EntityTable['key']['kind'], { select: string; unpack: (text: string) => string[] }>
-> = {
+const PACKED: Readonly<Record<KeyKind, { select: string; unpack: (text: string) => string[] }>> = {
   uuid: { select: `string_agg(id, ',')`, unpack: (text) => text.split(',') },
+  bigint: { select: `string_agg(id, ',')`, unpack: (text) => text.split(',') },
   text: { select: `array_to_json(array_agg(id))::text`, unpack: (text) => JSON.parse(text) as string[] },
 };
 
@@ -128,7 +129,7 @@ export async function keysByColumns(
   table: TableMapping,
   by: {
     readonly columns: readonly string[];
-    readonly kind: 'uuid' | 'text';
+    readonly kind: KeyKind;
     readonly ids: readonly string[];
   },
   { after, limit }: { readonly after: KeyParts | null; readonly limit: number },

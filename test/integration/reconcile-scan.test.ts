@@ -139,25 +139,57 @@ const TEXTS = [
   '\u{10ffff}',
 ];
 
-it('text keys have one order on both servers, that of their bytes, however small the pages', async () => {
+/** In the order of their values. As text or as doubles they have another one. */
+const INTEGERS = [
+  -(2n ** 63n),
+  -10n,
+  -9n,
+  -1n,
+  0n,
+  1n,
+  2n,
+  9n,
+  10n,
+  11n,
+  100n,
+  2n ** 53n,
+  2n ** 53n + 1n,
+  2n ** 63n - 2n,
+  2n ** 63n - 1n,
+];
+
+it.each([
+  ['text', 'that of their bytes', TEXTS],
+  ['bigint', 'that of their values', INTEGERS],
+] as const)('%s keys have one order on both servers, %s, however small the pages', async (kind, _, keys) => {
   const of = entityTable(loadMapping(platform.connectors));
-  const table = { ...of, key: { ...of.key, kind: 'text' as const } };
+  const table = {
+    ...of,
+    mapping: { ...of.mapping, key: [{ name: 'id', kind }] },
+    key: { ...of.key, kind },
+  };
   const label = platform.names.labels.entity;
   await platform.cypher(`MATCH (n:${label}) DELETE n`);
-  await platform.sql.query('truncate entity; alter table entity alter id type text');
+  await platform.sql.query(`truncate entity; alter table entity alter id type ${kind} using null::${kind}`);
   // Every third is in PostgreSQL alone, and every third in the graph.
-  const verdicts = TEXTS.map((id, n): [string, string] => [
-    id,
+  const verdicts = keys.map((id, n): [string, string] => [
+    String(id),
     (['ok', 'missing', 'not_deleted'] as const)[n % 3] ?? '',
   ]);
-  const but = (without: string) => verdicts.filter(([, verdict]) => verdict !== without).map(([id]) => id);
+  const but = (without: string) => keys.filter((_id, n) => verdicts[n]?.[1] !== without).toReversed();
   await platform.sql.query(
-    `insert into entity (id, type, data, created_at, last_updated_at) select id, 'ttp', '{}', now(), 'epoch' from unnest($1::text[]) id`,
-    [but('not_deleted').toReversed()],
+    `insert into entity (id, type, data, created_at, last_updated_at) select id, 'ttp', '{}', now(), 'epoch' from unnest($1::${kind}[]) id`,
+    [but('not_deleted').map(String)],
   );
   await platform.cypher(`UNWIND $ids AS id CREATE (:${label} {id: id, type: 'ttp', last_updated_at: 0})`, {
-    ids: but('missing').toReversed(),
+    ids: but('missing'),
   });
+  // Of other types than rows have: between, equal to, and beyond what they have.
+  await platform.cypher(`UNWIND $ids AS id CREATE (:${label} {id: id, type: 'ttp', last_updated_at: 0})`, {
+    ids: kind === 'text' ? [1n, 0.5, true] : ['1', 0.5, 1e300, Infinity, true],
+  });
+  const unfiltered = { changedAfterMicros: null, types: null };
+  expect(await graphEntities(graph, table, unfiltered).countUnnamed()).toBe(kind === 'text' ? 3 : 5);
   for (const [batchSize, types] of [
     [1, null],
     [2, null],

@@ -14,6 +14,7 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { reportOf } from '../../src/core/check-report.ts';
+import { compareTexts } from '../../src/core/keys.ts';
 import { reportFile } from '../../src/ops/report-file.ts';
 import { spoolFile } from '../../src/ops/spool-file.ts';
 import { check, type CheckOptions, type Spool } from '../../src/pipelines/reconcile/check.ts';
@@ -58,6 +59,7 @@ function sides(count: number, drifts: (n: number) => boolean, batchSize = 1000) 
         reads.source.push(after);
         return page(() => true, after, upTo, limit);
       },
+      compare: compareTexts,
       canHave: () => true,
       byIds: all(() => true),
       snapshot: () => Promise.resolve({ xmin: 2n, xmax: 2n, next: 2n, running: [], synchronous: false }),

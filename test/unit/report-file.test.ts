@@ -15,7 +15,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, it } from 'vitest';
 import { type CheckReport, reportOf } from '../../src/core/check-report.ts';
-import { compareIds } from '../../src/core/drift.ts';
+import { compareTexts } from '../../src/core/keys.ts';
 import { reportFile } from '../../src/ops/report-file.ts';
 import { spoolFile } from '../../src/ops/spool-file.ts';
 import { check, type CheckOptions } from '../../src/pipelines/reconcile/check.ts';
@@ -55,8 +55,8 @@ function sides(): CheckOptions {
     Promise.resolve(
       [...side]
         .map(([id, micros]) => ({ id, micros }))
-        .sort((a, b) => compareIds(a.id, b.id))
-        .filter(({ id }) => after === null || compareIds(id, after) > 0)
+        .sort((a, b) => compareTexts(a.id, b.id))
+        .filter(({ id }) => after === null || compareTexts(id, after) > 0)
         .slice(0, limit),
     );
   const byIds = (side: ReadonlyMap<string, bigint>) => (ids: readonly string[]) =>
@@ -70,7 +70,8 @@ function sides(): CheckOptions {
   return {
     source: {
       page: async ({ after, upTo }, limit) =>
-        (await page(source)(after, limit)).filter(({ id }) => upTo === null || compareIds(id, upTo) <= 0),
+        (await page(source)(after, limit)).filter(({ id }) => upTo === null || compareTexts(id, upTo) <= 0),
+      compare: compareTexts,
       canHave: (id) => source.has(id),
       byIds: byIds(source),
       snapshot: () => Promise.resolve({ xmin: 2n, xmax: 2n, next: 2n, running: [], synchronous: false }),

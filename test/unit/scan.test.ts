@@ -1,5 +1,6 @@
 /** When a scan asks for its pages: the two sides stand in for servers, and note what they are asked. */
 import { describe, expect, it } from 'vitest';
+import { compareTexts } from '../../src/core/keys.ts';
 import { scan } from '../../src/pipelines/reconcile/scan.ts';
 
 const PAGE = 2;
@@ -20,6 +21,7 @@ async function askedFor(rows: readonly number[], nodes: readonly number[], ahead
           return Promise.resolve(stamps(range.slice(0, limit)));
         },
         byIds: () => expect.unreachable('nothing is filtered'),
+        compare: compareTexts,
         canHave: () => true,
       },
       graph: {

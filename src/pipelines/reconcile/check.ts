@@ -7,7 +7,7 @@
  * another goes on behind the last page in the spool; only pages that were being read are read again.
  */
 import { type CheckState, type SpoolLine, stateOf } from '../../core/check-spool.ts';
-import { compareIds, type Drift, verdictOf } from '../../core/drift.ts';
+import { type Drift, verdictOf } from '../../core/drift.ts';
 import type { GraphEntities } from '../../neo4j/entities.ts';
 import type { SourceEntities } from '../../postgres/entities.ts';
 import { AT_ONCE, firstOf } from './at-once.ts';
@@ -27,7 +27,7 @@ export interface Spool {
 }
 
 export interface CheckOptions extends ScanSources, Omit<Confirming, 'snapshot'> {
-  readonly source: Pick<SourceEntities, 'page' | 'byIds' | 'canHave' | 'snapshot'>;
+  readonly source: Pick<SourceEntities, 'page' | 'byIds' | 'canHave' | 'compare' | 'snapshot'>;
   readonly graph: Pick<GraphEntities, 'page' | 'byIds'>;
   /** If content is compared, or shown. */
   readonly contents?: EntityContents;
@@ -98,18 +98,24 @@ async function confirmedLine(
   if (contents === undefined) {
     const comparing = { source, graph, verdict: verdictOf };
     const confirmed = await confirm(ids, comparing, confirming, signal);
-    return { line: lineOf(ids, confirmed), inTime: confirmed.inTime };
+    return { line: lineOf(ids, confirmed, source), inTime: confirmed.inTime };
   }
   const confirmed = await confirm(ids, contents, confirming, signal);
-  const diffs = contents.diffs ? { diffs: diffsOf(confirmed.drift).sort(byId) } : {};
-  return { line: { ...lineOf(ids, confirmed), ...diffs }, inTime: confirmed.inTime };
+  const diffs = contents.diffs ? { diffs: diffsOf(confirmed.drift).sort(byId(source)) } : {};
+  return { line: { ...lineOf(ids, confirmed, source), ...diffs }, inTime: confirmed.inTime };
 }
 
-function lineOf(ids: readonly string[], { ok, drift, unconfirmed }: Confirmed<unknown, unknown>): SpoolLine {
+type Order = Pick<SourceEntities, 'compare'>;
+
+function lineOf(
+  ids: readonly string[],
+  { ok, drift, unconfirmed }: Confirmed<unknown, unknown>,
+  order: Order,
+): SpoolLine {
   const verdicts = drift.map(({ id, verdict }): [string, Drift] => [id, verdict]);
-  return { confirmed: ids.length, ok, drift: verdicts.sort(byId), unconfirmed: [...unconfirmed] };
+  return { confirmed: ids.length, ok, drift: verdicts.sort(byId(order)), unconfirmed: [...unconfirmed] };
 }
 
-function byId([a]: readonly [string, unknown], [b]: readonly [string, unknown]): number {
-  return compareIds(a, b);
+function byId({ compare }: Order) {
+  return ([a]: readonly [string, unknown], [b]: readonly [string, unknown]) => compare(a, b);
 }

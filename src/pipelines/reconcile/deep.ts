@@ -6,6 +6,7 @@ import { type ContentStamp, contentOfRow, verdictByContent } from '../../core/co
 import { type ContentDiff, diffOf } from '../../core/content-diff.ts';
 import { type Pair, verdictOf } from '../../core/drift.ts';
 import type { EntityTable } from '../../core/entity-table.ts';
+import { graphKey } from '../../core/keys.ts';
 import { timestampMicros } from '../../core/values.ts';
 import type { Graph } from '../../neo4j/client.ts';
 import { graphContents } from '../../neo4j/contents.ts';
@@ -58,7 +59,7 @@ export function entityContents(
     },
     graph: {
       async byIds(ids) {
-        const found = await nodes.byKeys(ids);
+        const found = await nodes.byKeys(ids.map((id) => graphKey(mapping.key, [id])));
         return found.map(({ key, position, content }) => {
           const micros = content.get(updatedAt.property);
           return { id: String(key), position, micros: typeof micros === 'bigint' ? micros : null, content };

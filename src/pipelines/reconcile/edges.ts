@@ -3,7 +3,7 @@
  * the keys of their rows, of which the graph keeps the text. In pages: everything may be related to one entity.
  */
 import type { EntityTable } from '../../core/entity-table.ts';
-import { type KeyParts, keyText, partsOf } from '../../core/keys.ts';
+import { graphKey, type KeyParts, keyText, partsOf } from '../../core/keys.ts';
 import {
   type Mapping,
   type RelationshipTarget,
@@ -86,7 +86,7 @@ async function* keysOfRows(
 async function* keysInGraph(
   { key, target }: TableMapping & { readonly target: RelationshipTarget },
   ids: readonly string[],
-  { target: node }: EntityTable,
+  { target: node, mapping: entities }: EntityTable,
   limit: number,
   { graph }: Sides,
 ): AsyncGenerator<readonly KeyParts[]> {
@@ -95,7 +95,7 @@ async function* keysInGraph(
     graph,
     node,
     { types, keyProperty: target.keyProperty },
-    ids,
+    ids.map((id) => graphKey(entities.key, [id])),
     limit,
   )) {
     // Of a foreign relationship, whose key is none of ours, no row can be asked for.

@@ -10,12 +10,13 @@
  * whole: else an entity that is outdated in the graph, and so not recent there, would seem to be missing.
  */
 import type { ScanStart } from '../../core/check-spool.ts';
-import { compareIds, mergeJoin, type Pair, type Sides, type Stamp } from '../../core/drift.ts';
+import { mergeJoin, type Pair, type Sides, type Stamp } from '../../core/drift.ts';
+import type { CompareKeys } from '../../core/keys.ts';
 import type { GraphEntities } from '../../neo4j/entities.ts';
 import type { SourceEntities } from '../../postgres/entities.ts';
 
 export interface ScanSources {
-  readonly source: Pick<SourceEntities, 'page' | 'byIds' | 'canHave'>;
+  readonly source: Pick<SourceEntities, 'page' | 'byIds' | 'canHave' | 'compare'>;
   readonly graph: Pick<GraphEntities, 'page' | 'byIds'>;
   readonly filtered: boolean;
   /** The most that a page, and a batch of what is compared, have. */
@@ -31,7 +32,8 @@ export async function* scan(
   signal: AbortSignal,
 ): AsyncGenerator<readonly Pair[]> {
   const { source, graph, filtered, batchSize, ahead } = sources;
-  for await (const batch of mergeJoin(readAhead(ranges(sources, start, signal), ahead), batchSize)) {
+  const read = readAhead(ranges(sources, start, signal), ahead);
+  for await (const batch of mergeJoin(read, batchSize, source.compare)) {
     signal.throwIfAborted();
     if (!filtered) yield batch;
     else {
@@ -65,7 +67,7 @@ async function* ranges(
       const page = await source.page({ after, upTo }, batchSize, signal);
       return { page, more: page.length === batchSize && page.at(-1)?.id !== upTo };
     };
-    return readAhead(beyond(start, pages(read, from)), () => Math.min(1, ahead()));
+    return readAhead(beyond(start, pages(read, from), source.compare), () => Math.min(1, ahead()));
   };
   const nodes = pages(async (after) => {
     const page = await graph.page(after, batchSize);
@@ -107,9 +109,9 @@ async function* following(first: readonly Stamp[], rest?: Pages): Pages {
 }
 
 /** What came to stand between the last row and the last id is behind the start, and compared. */
-async function* beyond(start: ScanStart | null, rows: Pages): Pages {
+async function* beyond(start: ScanStart | null, rows: Pages, compare: CompareKeys): Pages {
   for await (const page of rows)
-    yield start === null ? page : page.filter(({ id }) => compareIds(id, start.after) > 0);
+    yield start === null ? page : page.filter(({ id }) => compare(id, start.after) > 0);
 }
 
 /** `depth` steps are under way before they are asked for, one after the other, from now on. */

@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { comparatorOf } from '../../../src/core/keys.ts';
 import { mergeJoin, type Pair, type Stamp, verdictOf } from '../../../src/core/drift.ts';
 import { formatTook, reportOf } from '../../../src/core/check-report.ts';
 import { type SpoolLine, stateOf } from '../../../src/core/check-spool.ts';
@@ -111,12 +112,16 @@ describe('the merge join', () => {
   async function* pages(...ids: readonly string[][]) {
     for (const page of ids) yield await Promise.resolve(page.map((id) => ({ id, micros: 0n })));
   }
-  async function joined(left: readonly string[][], right: readonly string[][]): Promise<string[]> {
+  async function joined(
+    left: readonly string[][],
+    right: readonly string[][],
+    kind: 'text' | 'bigint' = 'text',
+  ): Promise<string[]> {
     const pairs: Pair[] = [];
     async function* ranges() {
       yield await Promise.resolve({ source: pages(...left), graph: pages(...right) });
     }
-    for await (const some of mergeJoin(ranges(), 2)) pairs.push(...some);
+    for await (const some of mergeJoin(ranges(), 2, comparatorOf(kind))) pairs.push(...some);
     return pairs.map(({ id, source, graph }) => `${source ? '<' : ''}${id}${graph ? '>' : ''}`);
   }
 
@@ -137,6 +142,18 @@ describe('the merge join', () => {
     const [tilde, fox] = ['\uff5e', '\ud83e\udd8a'];
     expect(tilde < fox).toBe(false);
     expect(await joined([[tilde, fox]], [[fox]])).toEqual([`<${tilde}`, `<${fox}>`]);
+  });
+
+  it('orders integers by their value, all 64 bits of it', async () => {
+    const [most, next] = ['9223372036854775807', '9223372036854775806'];
+    expect(await joined([['-10', '-9', '9'], [most]], [['-9', '10', next, most]], 'bigint')).toEqual([
+      '<-10',
+      '<-9>',
+      '<9',
+      '10>',
+      `${next}>`,
+      `<${most}>`,
+    ]);
   });
 });
 
