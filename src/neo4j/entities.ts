@@ -26,6 +26,8 @@ export function graphEntities(graph: Graph, table: EntityTable, filter: EntityFi
   const updatedAt = `n.${quote(table.updatedAt.property)}`;
   const { kind, lowest } = table.key.kind === 'bigint' ? INTEGERS : TEXTS;
   const named = `${id} IS :: ${kind} NOT NULL`;
+  // Only text is beyond a text, but fractions are beyond an integer.
+  const only = kind === 'INTEGER' ? `AND ${named}` : '';
   const keyOf = (text: string) => graphKey(table.mapping.key, [text]);
   const { changedAfterMicros, types } = filter;
   const limits = [
@@ -36,7 +38,7 @@ export function graphEntities(graph: Graph, table: EntityTable, filter: EntityFi
   const page = (
     behind: '>' | '>=',
   ) => `MATCH (n:${label}) USING INDEX SEEK n:${label}(${quote(table.target.keyProperty)})
-    WHERE ${id} ${behind} $after AND ${named} AND NOT n:Stub ${limits}
+    WHERE ${id} ${behind} $after ${only} AND NOT n:Stub ${limits}
     WITH n ORDER BY ${id} LIMIT $limit
     RETURN collect(${id}) AS ids, collect([${updatedAt}]) AS stamps`;
   const [first, following] = [page('>='), page('>')];
